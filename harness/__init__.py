@@ -1,0 +1,1 @@
+"""How we know: rows, proofs, comparisons, the store and the command line."""

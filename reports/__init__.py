@@ -1,0 +1,1 @@
+"""What it adds up to: reports made from stored rows only."""
