@@ -1,0 +1,92 @@
+"""A stream that counts what is launched through it, kernel by kernel, replays included.
+
+What a session reports as engaged is read off these counts, not off a flag that the session sets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from engine.device import Capture, CaptureError, Counters, Device, Graph, KernelArgument, Stream
+
+
+class LoggedGraph:
+    """A graph together with the names of the kernels that were recorded into it."""
+
+    def __init__(self, graph: Graph, kernels: Counter[str], log: LaunchLog) -> None:
+        if graph.kernels != kernels.total():
+            raise CaptureError(f"capture recorded {kernels.total()} launches but the graph holds {graph.kernels} kernels")
+        self._graph = graph
+        self._kernels = kernels
+        self._log = log
+
+    @property
+    def kernels(self) -> int:
+        return self._graph.kernels
+
+    @property
+    def programmatic_edges(self) -> int | None:
+        return self._graph.programmatic_edges
+
+    def launch(self) -> None:
+        self._graph.launch()
+        self._log.replayed.update(self._kernels)
+
+    def close(self) -> None:
+        self._graph.close()
+
+
+class LoggedCapture:
+    graph: LoggedGraph
+
+
+class LaunchLog:
+    """Implements engine.device.Stream over another stream; `direct` and `replayed` count by kernel name."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._recording: Counter[str] | None = None
+        self.direct: Counter[str] = Counter()
+        self.replayed: Counter[str] = Counter()
+
+    @property
+    def device(self) -> Device:
+        return self._stream.device
+
+    @property
+    def counters(self) -> Counters:
+        return self._stream.counters
+
+    @property
+    def capturing(self) -> bool:
+        return self._recording is not None
+
+    def launch(
+        self, module: str, kernel: str, *, grid: int, block: int, args: Sequence[KernelArgument], shared: int = 0
+    ) -> None:
+        self._stream.launch(module, kernel, grid=grid, block=block, args=args, shared=shared)
+        (self.direct if self._recording is None else self._recording)[kernel] += 1
+
+    def capture(self) -> AbstractContextManager[LoggedCapture]:
+        return self._capture()
+
+    @contextmanager
+    def _capture(self) -> Iterator[LoggedCapture]:
+        logged = LoggedCapture()
+        capture: Capture
+        self._recording = Counter()
+        try:
+            with self._stream.capture() as capture:
+                yield logged
+            logged.graph = LoggedGraph(capture.graph, self._recording, self)
+        finally:
+            self._recording = None
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
+
+    def executed(self) -> Counter[str]:
+        """Kernels run so far, launched directly or by a replay."""
+        return self.direct + self.replayed
