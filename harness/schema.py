@@ -1,0 +1,176 @@
+"""What a run stores: plan, environment and rows. Version 1 of the schema; every record carries its number.
+
+A reader meets the records of all earlier versions; a later change adds a number and an upgrade, never rejects.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+Status = Literal["ok", "parity_failed", "crashed", "hung", "out_of_memory", "not_applicable", "error"]
+CheckStatus = Literal["passed", "failed", "not_applicable"]
+When = Literal["before", "after"]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all stored records."""
+
+
+class ModelFacts(Record, frozen=True, kw_only=True):
+    """The model of a row; `sha256` of the whole file, `bytes` its size."""
+
+    name: str  # "qwen3-tiny", or the file's stem for a user's own file
+    quant: str  # "Q8_0", "Q4_K_M", ...; "mixed" where a user's file does not say
+    sha256: str
+    bytes: int
+
+
+class Shape(Record, frozen=True, kw_only=True):
+    """What is computed. All four are counts of tokens."""
+
+    prompt: int  # prefilled at once
+    generated: int  # decoded one after the other behind the prompt
+    context: int  # KV capacity
+    depth: int = 0  # already in the cache before the prompt
+
+
+class Spread(Record, frozen=True, kw_only=True):
+    """A measured figure over its repeats, in the unit its field names."""
+
+    median: float
+    min: float
+    max: float
+    samples: tuple[float, ...]
+
+
+class Metrics(Record, frozen=True, kw_only=True):
+    """Per-token figures. Speeds are None on the host device: an emulated speed is not a speed.
+
+    `bytes` and `operations` come from the GGUF tensor list and the KV cache (harness/work_model.py), not from a
+    measurement. Counts are read off the stream's counters.
+    """
+
+    prefill_tps: Spread | None = None  # tokens / s
+    decode_tps: Spread | None = None  # tokens / s
+    host_us_per_token: Spread | None = None  # decode: microseconds the CPU needs to issue one token
+    launches_per_token: float  # decode: what the CPU issues, direct kernels and graph replays alike
+    graph_kernels_per_token: float  # decode: kernels run by graph replays
+    prefill_launches_per_token: float
+    bytes_per_token: float  # decode: bytes read from and written to memory, at the mean position
+    operations_per_token: float  # decode: one multiply-add is two operations
+    prefill_bytes_per_token: float
+    prefill_operations_per_token: float
+    percent_of_read_ceiling: float | None = None  # decode: bytes x median tokens/s over the measured read bandwidth
+    memory_bytes: int = 0  # weights, buffers and KV cache on the device, as its allocator counts them
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """One comparison of two ways to compute the same logits (or op outputs), by bits.
+
+    `name` is "left = right", for example "graph = direct". It failed if a bit differs, if nothing was compared, or if
+    a side did not take the path it stands for (`reason` says which).
+    """
+
+    name: str
+    when: When  # of the timed loop
+    status: CheckStatus
+    reason: str = ""  # why it failed or does not apply
+    values: int = 0  # compared
+    differing: int = 0
+    worst_ulp: int | None = None  # None: nothing finite differs
+    first_difference: str = ""  # index, both values
+    left: str = ""  # what engaged on each side
+    right: str = ""
+
+
+class Path(Record, frozen=True, kw_only=True):
+    """Whether a path was taken, counted from launches and graph nodes, and why not."""
+
+    engaged: bool
+    reason: str = ""
+
+
+class Row(Record, frozen=True, kw_only=True):
+    """One line of rows.jsonl: model x shape x toggles on one device."""
+
+    schema: int = SCHEMA
+    id: str  # content key: the row's configuration, model, code and device
+    model: ModelFacts
+    shape: Shape
+    toggles: dict[str, str | int]
+    device: str  # "host" | "cuda"
+    status: Status
+    reason: str = ""  # one line, empty when ok
+    metrics: Metrics | None = None
+    proof: tuple[Check, ...] = ()
+    engaged: dict[str, Path] = {}  # "graph", "pdl", "batched_prefill", ... as the session reports them
+    environment: str = ""  # Environment.id
+    numerics: int
+    started: str  # UTC, ISO 8601
+    seconds: float  # wall clock of the row, model loading included
+
+
+class PlannedRow(Record, frozen=True, kw_only=True):
+    """A row that a run owes. One without a Row of the same id is missing."""
+
+    id: str
+    model: ModelFacts
+    shape: Shape
+    toggles: dict[str, str | int]
+    device: str
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """plan.json: written before the first row."""
+
+    schema: int = SCHEMA
+    started: str  # UTC, ISO 8601
+    command: str  # as it was called
+    rows: tuple[PlannedRow, ...]
+
+
+class Gpu(Record, frozen=True, kw_only=True):
+    name: str
+    uuid: str
+    compute_capability: str  # "9.0"
+    multiprocessors: int
+    memory_bytes: int
+    driver: str
+    cuda: str  # of the runtime that compiled and ran the kernels
+
+
+class Ceiling(Record, frozen=True, kw_only=True):
+    """A limit of the machine, measured on it."""
+
+    name: str  # "read", "write", "copy", "int8_mma", ...
+    unit: str  # "GB/s", "TOP/s", "us"
+    median: float
+    min: float
+    max: float
+    samples: int
+
+
+class Environment(Record, frozen=True, kw_only=True):
+    """environment.json: where the rows were made."""
+
+    schema: int = SCHEMA
+    id: str  # hash of the facts that stay the same over a boot
+    machine: str
+    os: str
+    cpu: str
+    cores: int  # that this process may use
+    memory_bytes: int
+    gpu: Gpu | None = None
+    python: str
+    libraries: dict[str, str]  # package -> version
+    git_commit: str = ""  # empty outside a checkout
+    git_dirty: bool = False
+    version: str  # of zeroulp
+    numerics: int
+    compile_flags: dict[str, str]  # device -> flags
+    command: str  # to reproduce
+    ceilings: tuple[Ceiling, ...] = ()

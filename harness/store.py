@@ -1,0 +1,150 @@
+"""A run folder: plan.json, environment.json and append-only rows.jsonl. They are the truth; all else is derived."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from harness.errors import BadCall
+from harness.schema import SCHEMA, Environment, Plan, PlannedRow, Row
+
+PLAN, ENVIRONMENT, ROWS = "plan.json", "environment.json", "rows.jsonl"
+
+T = TypeVar("T", Plan, Environment, Row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run as it lies on disk. `rows` holds the last row of each id, in the order of the plan."""
+
+    folder: Path
+    plan: Plan
+    environment: Environment
+    rows: tuple[Row, ...]
+    missing: tuple[PlannedRow, ...]  # planned, but without a row
+    problems: tuple[str, ...]  # lines that could not be read, one text each
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def new_run_folder(results: Path) -> Path:
+    """Make `results/<UTC time>-<short id>/`. Raises BadCall where that is not possible."""
+    folder = results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise BadCall(f"results folder {results}: cannot write to it ({error.strerror})") from None
+    return folder
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write the whole file or leave what was there: a temporary file beside it, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BadCall(f"{path}: cannot write ({error.strerror})") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, record: Plan | Environment) -> None:
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+class RowWriter:
+    """Appends rows; each is on disk when `append` returns. A torn last line of a killed run is closed off first."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / ROWS
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise BadCall(f"{path}: cannot write ({error.strerror})") from None
+        if not _ends_a_line(path):
+            self._file.write(b"\n")
+
+    def append(self, row: Row) -> None:
+        self._file.write(msgspec.json.encode(row) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_run(folder: Path) -> StoredRun:
+    """Read a run folder. Raises BadCall if it is none; a torn or foreign row line is a problem, not an error."""
+    plan = _read_record(folder / PLAN, Plan)
+    environment = _read_record(folder / ENVIRONMENT, Environment)
+    found, problems = read_rows(folder / ROWS)
+    rows = {row.id: row for row in found}
+    planned = {row.id for row in plan.rows}
+    return StoredRun(
+        folder=folder,
+        plan=plan,
+        environment=environment,
+        rows=tuple(rows[row.id] for row in plan.rows if row.id in rows),
+        missing=tuple(row for row in plan.rows if row.id not in rows),
+        problems=(*problems, *(f"row {key} is not in the plan" for key in rows if key not in planned)),
+    )
+
+
+def read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """All rows of a rows.jsonl in the order written, and one text for each line that is not a row."""
+    if not path.exists():
+        return [], []
+    rows: list[Row] = []
+    problems: list[str] = []
+    data = path.read_bytes()
+    for number, line in enumerate(data.splitlines(), start=1):
+        if not line:
+            continue
+        try:
+            rows.append(_decode(line, Row))
+        except msgspec.MsgspecError as error:
+            torn = number == data.count(b"\n") + 1
+            problems.append(f"{path.name} line {number}: {'torn, skipped' if torn else f'skipped ({error})'}")
+    return rows, problems
+
+
+def _read_record(path: Path, kind: type[T]) -> T:
+    try:
+        return _decode(path.read_bytes(), kind)
+    except OSError as error:
+        raise BadCall(f"{path}: not a run folder of bench-allrows ({error.strerror})") from None
+    except msgspec.MsgspecError as error:
+        raise BadCall(f"{path}: not a {kind.__name__.lower()} of schema {SCHEMA} ({error})") from None
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    version = msgspec.json.decode(data, type=_Version).schema
+    if version != SCHEMA:
+        raise msgspec.ValidationError(f"schema {version}, expected {SCHEMA}")
+    return msgspec.json.decode(data, type=kind)
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
