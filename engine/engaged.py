@@ -1,0 +1,103 @@
+"""Which paths a session really took, read off its launch counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from engine.device import Counters
+from engine.launch_log import LaunchLog, LoggedGraph
+from engine.toggles import Toggles
+
+EMBEDDING = "embedding"  # launched exactly once per step, whatever the number of rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engagement:
+    """One path: what was asked for, what happened, and why if the two differ."""
+
+    asked: str
+    engaged: bool | None  # None: not applicable here, or nothing has run yet
+    reason: str  # empty when it engaged as asked
+    detail: str  # the counts behind the verdict
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+Engagements = Mapping[str, Engagement]
+
+
+@dataclass
+class Tally:
+    """What the session asked of the device, to hold against what the device counted."""
+
+    one_row_steps: int = 0
+    one_row_graph_launches: int = 0
+    batched_rows: int = 0
+    batched_steps: int = 0  # counted by the kernel that runs once a step
+
+    def one_row(self, before: Counters, after: Counters) -> None:
+        self.one_row_steps += 1
+        self.one_row_graph_launches += after.graph_launches - before.graph_launches
+
+    def batched(self, rows: int, steps: int) -> None:
+        self.batched_rows += rows
+        self.batched_steps += steps
+
+    def engagements(
+        self, toggles: Toggles, log: LaunchLog, graph: LoggedGraph | None, *, refused: str, has_pdl: bool
+    ) -> Engagements:
+        return {
+            "graph": self._graph(toggles, graph, refused),
+            "pdl": _pdl(toggles, graph, has_pdl, log),
+            "prefill": self._prefill(toggles),
+            "matmul": _matmul(toggles, log),
+        }
+
+    def _graph(self, toggles: Toggles, graph: LoggedGraph | None, refused: str) -> Engagement:
+        replayed, steps = self.one_row_graph_launches, self.one_row_steps
+        kernels = graph.kernels if graph else 0
+        engaged = None if steps == 0 else replayed == steps
+        reason = "" if engaged else refused or ("no one-row step yet" if steps == 0 else f"{steps - replayed} steps ran directly")
+        return Engagement(
+            asked=toggles.graph,
+            engaged=engaged,
+            reason=reason,
+            detail=f"{replayed} of {steps} one-row steps replayed, {kernels} kernels in the graph",
+        )
+
+    def _prefill(self, toggles: Toggles) -> Engagement:
+        rows, steps = self.batched_rows, self.batched_steps
+        if toggles.prefill == "sequential":
+            engaged: bool | None = rows == 0
+            return Engagement(asked="sequential", engaged=engaged, reason="", detail=f"{rows} rows in batches")
+        engaged = None if rows == 0 else steps < rows or rows == 1
+        reason = "" if engaged else "no prefill yet" if rows == 0 else "every row took a step of its own"
+        if engaged and toggles.chunk == 1:
+            engaged, reason = None, "chunk is 1"
+        return Engagement(asked="batched", engaged=engaged, reason=reason, detail=f"{rows} rows in {steps} steps")
+
+
+def _pdl(toggles: Toggles, graph: LoggedGraph | None, has_pdl: bool, log: LaunchLog) -> Engagement:
+    if toggles.pdl == "off":
+        edges = (graph.programmatic_edges or 0) if graph else 0
+        return Engagement(asked="off", engaged=edges == 0, reason="", detail=f"{edges} programmatic edges")
+    if not has_pdl:
+        return Engagement(asked="on", engaged=None, reason="not applicable on this device", detail="")
+    if graph is None:
+        return Engagement(asked="on", engaged=None, reason="no graph to count edges in", detail=f"{log.counters.launches} launches")
+    edges = graph.programmatic_edges or 0
+    reason = "" if edges else "the graph has no programmatic edge"
+    return Engagement(asked="on", engaged=edges > 0, reason=reason, detail=f"{edges} edges over {graph.kernels} kernels")
+
+
+def _matmul(toggles: Toggles, log: LaunchLog) -> Engagement:
+    executed = log.executed()
+    paths = {path: sum(n for name, n in executed.items() if name.endswith(path)) for path in ("matvec", "gemm")}
+    other = {"matvec": "gemm", "gemm": "matvec"}.get(toggles.matmul)
+    engaged = None if not any(paths.values()) else other is None or paths[other] == 0
+    reason = "nothing has run yet" if engaged is None else "" if engaged else f"{paths[str(other)]} launches of {other}"
+    return Engagement(
+        asked=toggles.matmul, engaged=engaged, reason=reason, detail=f"{paths['matvec']} matvec, {paths['gemm']} gemm"
+    )

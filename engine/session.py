@@ -1,0 +1,271 @@
+"""One conversation with a model on a device: prefill, decode, generate; the engine's public face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arena import Arena
+from engine.device import Buffer, Counters, Device, DeviceError
+from engine.engaged import EMBEDDING, Engagements, Tally
+from engine.families import qwen3
+from engine.families.qwen3 import Tap, no_tap
+from engine.launch_log import LaunchLog, LoggedGraph
+from engine.ops.advance import advance
+from engine.ops.argmax import argmax
+from engine.toggles import Toggles
+from reference.spec.errors import BadInput
+from reference.spec.model import Model
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Sizes that are fixed before the first step."""
+
+    context: int  # positions the KV cache holds
+    max_batch: int  # rows of one batched prefill pass
+    logit_rows: int  # rows whose logits are computed at once
+
+
+class Session:
+    """A model, its KV cache and its buffers.
+
+    All memory is taken here, before the first step. `device` and the loaded weights may be shared by several sessions.
+    Raises BadInput for sizes that make no sense and OutOfMemory before anything is allocated.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        model: Model | qwen3.Weights,
+        *,
+        context: int,
+        toggles: Toggles | None = None,
+        max_batch: int | None = None,
+        grid_limit: int | None = None,
+    ) -> None:
+        self.toggles = toggles or Toggles()
+        self.device = device
+        rows = max(1, min(max_batch or self.toggles.chunk, self.toggles.chunk, context))
+        self.limits = Limits(context=context, max_batch=rows, logit_rows=min(rows, 16))
+        if context < 1:
+            raise BadInput(f"context {context}: expected at least 1 position")
+        self._owned: qwen3.Weights | None = None
+        self._weights = model if isinstance(model, qwen3.Weights) else self._load(model)
+        self.spec = self._weights.spec
+        self._arena = Arena(device)
+        qwen3.plan(
+            self._arena, self.spec, context=context, max_batch=rows, logit_rows=self.limits.logit_rows, kv=self.toggles.kv
+        )
+        for name, shape in (("next_token", (1,)), ("tokens_out", (context,)), ("count", (1,))):
+            self._arena.plan(name, shape, np.int32)
+        try:
+            self._arena.allocate()
+        except BadInput:
+            if self._owned is not None:
+                self._owned.close()
+            raise
+        self._buffers = qwen3.buffers(self._arena, self.spec)
+        pdl = self.toggles.pdl == "on" and device.has_pdl
+        self._stream = LaunchLog(device.stream(pdl=pdl, grid_limit=grid_limit))
+        self._graph: LoggedGraph | None = None
+        self._graph_refused = "" if self.toggles.graph == "on" else "toggle graph is off"
+        self._tally = Tally()
+        self._length = 0
+        self.tap: Tap = no_tap
+        self.reset()
+
+    # ---- what has been computed ---------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> int:
+        """Positions filled so far."""
+        return self._length
+
+    @property
+    def counters(self) -> Counters:
+        return self._stream.counters
+
+    @property
+    def launches(self) -> LaunchLog:
+        """Kernel counts by name, direct and replayed."""
+        return self._stream
+
+    def memory_bytes(self) -> int:
+        """What the device's allocator gave this session: buffers and KV cache, and the weights if it loaded them."""
+        return self._arena.memory_bytes() + (self._owned.memory_bytes if self._owned else 0)
+
+    def cache(self, layer: int) -> tuple[Buffer, Buffer]:
+        """Keys and values of a layer, each (kv_heads, context, head_dim)."""
+        return self._buffers.keys[layer], self._buffers.values[layer]
+
+    def poison(self) -> None:
+        """Fill scratch and every cache cell that has not been written with NaN: a step may read none of them."""
+        keep = {"cos", "sin", "position", "count", "tokens_out"}
+        for buffer in self._arena:
+            if buffer.name.startswith(("keys.", "values.")):
+                content = buffer.read()
+                content[:, self._length :] = np.nan
+                buffer.write(content)
+            elif buffer.name not in keep:
+                buffer.fill(0xFF)
+
+    def engaged(self) -> Engagements:
+        """Which paths the launches so far took, and why not the ones that were asked for."""
+        return self._tally.engagements(
+            self.toggles, self._stream, self._graph, refused=self._graph_refused, has_pdl=self.device.has_pdl
+        )
+
+    # ---- computing ------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget the conversation. Buffers and the captured graph stay."""
+        self._length = 0
+        self._buffers.position.write(np.zeros(1, np.int32))
+
+    def prefill(self, tokens: Sequence[int] | NDArray[np.integer], *, all_logits: bool = False) -> Logits:
+        """Append tokens. Returns the logits of the last one, (1, vocab), or of each, (tokens, vocab)."""
+        ids = self._checked(tokens)
+        if self.toggles.prefill == "sequential":
+            rows: list[Logits] = []
+            for i, token in enumerate(ids):
+                self._step(int(token))
+                if all_logits or i == len(ids) - 1:
+                    rows.append(self._read_logits(1))
+            return np.concatenate(rows)
+        pieces: list[Logits] = []
+        for first in range(0, len(ids), self.limits.max_batch):
+            chunk = ids[first : first + self.limits.max_batch]
+            last = first + len(chunk) == len(ids)
+            pieces += self._batched(chunk, len(chunk) if all_logits else int(last))
+        return np.concatenate(pieces)
+
+    def decode(self, token: int) -> Logits:
+        """Append one token. Returns its logits, (vocab,)."""
+        self._checked([token])
+        self._step(token)
+        return self._read_logits(1)[0]
+
+    def generate(self, tokens: Sequence[int] | NDArray[np.integer], n: int) -> list[int]:
+        """Append tokens, then n greedy ones chosen on the device (ties to the lowest id). Returns the n ids."""
+        if n < 0 or self._length + len(tokens) + max(n - 1, 0) > self.limits.context:
+            raise BadInput(
+                f"{len(tokens)} tokens and {n} to generate at position {self._length}: the context holds {self.limits.context}"
+            )
+        self.prefill(tokens)
+        if n == 0:
+            return []
+        self._arena["count"].write(np.zeros(1, np.int32))
+        self._buffers.position.write(np.array([self._length - 1], np.int32))
+        self._choose()
+        self.generate_more(n - 1)
+        return [int(token) for token in self._arena["tokens_out"].read()[:n]]
+
+    def generate_more(self, n: int) -> None:
+        """n further greedy steps after `generate`, token and position moved on the device; nothing is copied back."""
+        if self._length + n > self.limits.context:
+            raise BadInput(f"{n} tokens to generate at position {self._length}: the context holds {self.limits.context}")
+        for _ in range(n):
+            self._run_one()
+            self._choose()
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._graph.close()
+        self._arena.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def _load(self, model: Model) -> qwen3.Weights:
+        self._owned = qwen3.load(self.device, model)
+        return self._owned
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def _checked(self, tokens: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int32]:
+        ids = np.asarray(tokens, np.int64)
+        if ids.ndim != 1 or not ids.size:
+            raise BadInput("tokens: expected at least one token id")
+        bad = ids[(ids < 0) | (ids >= self.spec.vocab)]
+        if bad.size:
+            raise BadInput(f"token id {bad[0]}: the vocabulary has 0 .. {self.spec.vocab - 1}")
+        if self._length + ids.size > self.limits.context:
+            raise BadInput(
+                f"{ids.size} tokens at position {self._length} do not fit: the context holds {self.limits.context} positions"
+            )
+        return ids.astype(np.int32)
+
+    def _step(self, token: int) -> None:
+        """One token at the current position, given by the host."""
+        self._buffers.tokens.rows(0, 1).write(np.array([token], np.int32))
+        self._buffers.position.write(np.array([self._length], np.int32))
+        self._run_one()
+
+    def _run_one(self) -> None:
+        """One row; token and position are in device memory."""
+        before = self.counters
+        qwen3.prefix(self._stream, self._weights, self._buffers, 1, tap=self.tap)
+        if self._graph_ready():
+            assert self._graph is not None
+            self._graph.launch()
+        else:
+            self._region(1)
+        self._tally.one_row(before, self.counters)
+        self._length += 1
+
+    def _region(self, rows: int) -> None:
+        """The part of a one-row step that a graph holds: layers, final norm, head."""
+        path = self.toggles.matmul
+        qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
+        qwen3.head(self._stream, self._weights, self._buffers, 0, rows, path=path, tap=self.tap)
+
+    def _graph_ready(self) -> bool:
+        """Whether this step can be replayed; captures at the first chance. A failed capture is said, never retried."""
+        if self.tap is not no_tap or self._graph_refused:
+            return False
+        if self._graph is None:
+            try:
+                with self._stream.capture() as capture:
+                    self._region(1)
+                self._graph = capture.graph
+            except DeviceError as error:
+                self._graph_refused = f"capture failed: {error}"
+        return self._graph is not None
+
+    def _batched(self, chunk: NDArray[np.int32], logits_of: int) -> list[Logits]:
+        """One pass over the rows of `chunk`; logits of its last `logits_of` rows, in pieces."""
+        rows = len(chunk)
+        embeddings = self._stream.executed()[EMBEDDING]
+        self._buffers.tokens.rows(0, rows).write(chunk)
+        self._buffers.position.write(np.array([self._length], np.int32))
+        qwen3.prefix(self._stream, self._weights, self._buffers, rows, tap=self.tap)
+        path = self.toggles.matmul
+        qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
+        self._length += rows
+        self._tally.batched(rows, self._stream.executed()[EMBEDDING] - embeddings)
+        pieces: list[Logits] = []
+        for first in range(rows - logits_of, rows, self.limits.logit_rows):
+            count = min(self.limits.logit_rows, rows - first)
+            qwen3.head(self._stream, self._weights, self._buffers, first, count, path=path, tap=self.tap)
+            pieces.append(self._read_logits(count))
+        return pieces
+
+    def _read_logits(self, rows: int) -> Logits:
+        return self._buffers.logits.rows(0, rows).read().astype(np.float32, copy=False)
+
+    def _choose(self) -> None:
+        """Greedy choice from the first row of logits; moves token and position on, in device memory."""
+        argmax(self._stream, self._buffers.logits.rows(0, 1), out=self._arena["next_token"])
+        advance(
+            self._stream,
+            self._arena["next_token"],
+            token=self._buffers.tokens,
+            position=self._buffers.position,
+            tokens_out=self._arena["tokens_out"],
+            count=self._arena["count"],
+        )
