@@ -88,10 +88,12 @@ class Check(Record, frozen=True, kw_only=True):
 
 
 class Path(Record, frozen=True, kw_only=True):
-    """Whether a path was taken, counted from launches and graph nodes, and why not."""
+    """What became of a toggle, counted from launches and graph nodes."""
 
-    engaged: bool
-    reason: str = ""
+    asked: str  # the toggle's value
+    engaged: bool | None  # None: not applicable on this device, or nothing has run
+    reason: str = ""  # why it did not engage as asked
+    detail: str = ""  # the counts behind it
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -107,7 +109,7 @@ class Row(Record, frozen=True, kw_only=True):
     reason: str = ""  # one line, empty when ok
     metrics: Metrics | None = None
     proof: tuple[Check, ...] = ()
-    engaged: dict[str, Path] = {}  # "graph", "pdl", "batched_prefill", ... as the session reports them
+    engaged: dict[str, Path] = {}  # "graph", "pdl", "prefill", "matmul", as the session reports them
     environment: str = ""  # Environment.id
     numerics: int
     started: str  # UTC, ISO 8601

@@ -1,0 +1,90 @@
+"""`--where EXPR`: a small expression over the fields of a row, for example `quant == "Q8_0" and graph == "on"`.
+
+Names, text, numbers, lists, comparisons, `in`, `and`, `or`, `not`. It is walked, never evaluated as Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+
+from harness.errors import BadCall
+
+Value = str | int
+Operand = Value | tuple[Value, ...]
+Predicate = Callable[[Mapping[str, Value]], bool]
+
+_ORDER: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def parse_where(text: str, names: frozenset[str]) -> Predicate:
+    """Turn the expression into a predicate. Raises BadCall naming what is wrong; `names` are the fields a row has."""
+    try:
+        body = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise BadCall(f"--where {text!r}: {error.msg} at column {error.offset}") from None
+    for node in ast.walk(body):
+        if isinstance(node, ast.Name) and node.id not in names:
+            raise BadCall(f"--where {text!r}: unknown field {node.id!r}, expected one of {', '.join(sorted(names))}")
+    return _Reader(text).truth(body)
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def truth(self, node: ast.expr) -> Predicate:
+        if isinstance(node, ast.BoolOp):
+            parts = [self.truth(value) for value in node.values]
+            join = all if isinstance(node.op, ast.And) else any
+            return lambda row: join(part(row) for part in parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            inner = self.truth(node.operand)
+            return lambda row: not inner(row)
+        if isinstance(node, ast.Compare):
+            return self._comparison(node)
+        raise self._refuse(node)
+
+    def _comparison(self, node: ast.Compare) -> Predicate:
+        operands = [self._operand(value) for value in (node.left, *node.comparators)]
+        steps = [self._step(op) for op in node.ops]
+        return lambda row: all(step(operands[i](row), operands[i + 1](row)) for i, step in enumerate(steps))
+
+    def _operand(self, node: ast.expr) -> Callable[[Mapping[str, Value]], Operand]:
+        if isinstance(node, ast.Name):
+            name = node.id
+            return lambda row: row[name]
+        if isinstance(node, ast.Tuple | ast.List):
+            items = tuple(self._constant(item) for item in node.elts)
+            return lambda row: items
+        value = self._constant(node)
+        return lambda row: value
+
+    def _constant(self, node: ast.expr) -> Value:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int):
+            return node.value
+        raise self._refuse(node)
+
+    def _step(self, op: ast.cmpop) -> Callable[[Operand, Operand], bool]:
+        if isinstance(op, ast.Eq):
+            return operator.eq
+        if isinstance(op, ast.NotEq):
+            return operator.ne
+        if isinstance(op, ast.In):
+            return lambda left, right: isinstance(right, tuple) and left in right
+        if isinstance(op, ast.NotIn):
+            return lambda left, right: isinstance(right, tuple) and left not in right
+        order = _ORDER.get(type(op))
+        if order is None:
+            raise BadCall(f"--where {self._text!r}: `is` is not supported, use == or !=")
+        return lambda left, right: isinstance(left, int) and isinstance(right, int) and order(left, right)
+
+    def _refuse(self, node: ast.expr) -> BadCall:
+        part = ast.get_source_segment(self._text, node) or self._text
+        return BadCall(f"--where {self._text!r}: {part!r} is not a comparison of fields with text or numbers")
