@@ -29,6 +29,8 @@ def parse_where(text: str, names: frozenset[str]) -> Predicate:
         body = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise BadCall(f"--where {text!r}: {error.msg} at column {error.offset}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadCall(f"--where {text[:40]!r}: not an expression ({error})") from None
     for node in ast.walk(body):
         if isinstance(node, ast.Name) and node.id not in names:
             raise BadCall(f"--where {text!r}: unknown field {node.id!r}, expected one of {', '.join(sorted(names))}")

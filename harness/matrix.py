@@ -1,0 +1,67 @@
+"""From a configuration to the rows it asks for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from harness.adapters.settings import canonical_toggles
+from harness.config import SHAPE_FIELDS, Config, Group, Value, is_path
+from harness.errors import BadCall
+from harness.schema import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A model to run: made by name, type and seed, or a file (then `quant` is empty until it is opened)."""
+
+    name: str
+    quant: str
+    seed: int
+
+    @property
+    def is_file(self) -> bool:
+        return is_path(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowConfig:
+    model: ModelChoice
+    shape: Shape
+    toggles: Mapping[str, Value]  # all of them, defaults filled in
+    device: str
+
+    def fields(self) -> dict[str, Value]:
+        """What `--where` and `exclude` see."""
+        shape = {name: int(getattr(self.shape, name)) for name in SHAPE_FIELDS}
+        return {"model": self.model.name, "quant": self.model.quant, "device": self.device, **shape, **self.toggles}
+
+
+def expand(config: Config, device: str) -> list[RowConfig]:
+    """The rows of a configuration on one device, exclusions applied, in an order that keeps a model's rows together."""
+    rows = [row for group in config.groups if device in group.devices for row in _group_rows(group, device)]
+    unique = {repr(sorted(row.fields().items())): row for row in rows}
+    if not unique:
+        raise BadCall(f"the matrix has no row for device {device}")
+    return list(unique.values())
+
+
+def _group_rows(group: Group, device: str) -> Iterable[RowConfig]:
+    for model in _models(group):
+        for shape in group.shapes:
+            for values in itertools.product(*group.toggles.values()):
+                toggles = canonical_toggles(dict(zip(group.toggles, values, strict=True)))
+                row = RowConfig(model=model, shape=shape, toggles=toggles, device=device)
+                if not any(_matches(row.fields(), exclusion) for exclusion in group.exclude):
+                    yield row
+
+
+def _models(group: Group) -> Iterable[ModelChoice]:
+    for name in group.models:
+        for quant in ("",) if is_path(name) else group.quants:
+            yield ModelChoice(name=name, quant=quant, seed=group.seed)
+
+
+def _matches(fields: Mapping[str, Value], exclusion: Mapping[str, tuple[Value, ...]]) -> bool:
+    return all(fields[name] in values for name, values in exclusion.items())
