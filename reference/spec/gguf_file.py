@@ -55,7 +55,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
     """Map a file and read its header.
 
     Raises BadInput, one line, on a file that cannot be opened, is not a whole little-endian GGUF version 3 file, is one
-    part of a split model, or whose table contradicts itself. An unsupported tensor type is found where the tensor is used.
+    part of a split model, or whose table contradicts itself. An unsupported tensor type is found where it is used.
     """
     data = _map(Path(path))
     reader = HeaderReader(_shown(Path(path)), data)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +72,22 @@ _OTHERS = {
 
 TYPE_NAMES: Mapping[int, str] = MappingProxyType({kind.ggml_id: kind.name for kind in _TYPES} | _OTHERS)
 """ggml type id -> name, supported or not, for reading and for error texts."""
+
+
+def decode_floats(type_name: str, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Stored rows (rows, bytes per row) of F32, F16 or BF16 as float32 (rows, cols), exact; ValueError on others."""
+    data = np.ascontiguousarray(data)
+    match type_name:
+        case "F32":
+            return data.view("<f4").astype(np.float32)
+        case "F16":
+            return half_to_float(data.view("<f2"))
+        case "BF16":
+            return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    raise ValueError(f"{type_name} is not one of F32, F16, BF16")
+
+
+def half_to_float(values: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Exact; a signalling NaN becomes a quiet one in silence."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reference.spec import qwen3
 from reference.spec.gguf_file import GgufFile, open_gguf
 from reference.spec.gguf_header import kind_of
+from reference.spec.layout import decode_floats
 from reference.spec.qwen3 import Qwen3, read_qwen3
 
 _READERS = {qwen3.ARCHITECTURE: read_qwen3}
@@ -27,16 +28,7 @@ class Tensor:
 
     def float32(self) -> NDArray[np.float32]:
         """The values in the tensor's shape; exact. Only for F32, F16 and BF16: norms and biases."""
-        match self.type:
-            case "F32":
-                values = self.data.view("<f4").astype(np.float32)
-            case "F16":
-                values = self.data.view("<f2").astype(np.float32)
-            case "BF16":
-                values = (self.data.view("<u2").astype(np.uint32) << 16).view(np.float32)
-            case _:
-                raise ValueError(f"{self.name} is {self.type}; float32() reads F32, F16 and BF16")
-        return values.reshape(self.shape)
+        return decode_floats(self.type, self.data).reshape(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from reference.spec.gguf_file import GgufFile
+from reference.spec.gguf_header import kind_of
 from reference.spec.metadata import Metadata
 from reference.spec.rope_table import Rope
 
@@ -122,28 +124,42 @@ def _vocab(file: GgufFile, keys: Metadata) -> int:
 
 
 def _rope(keys: Metadata, head_dim: int, context_train: int) -> Rope:
+    """Defaults as in llama.cpp: scaling "linear" by a factor of 1 where nothing is said."""
     if keys.count("rope.dimension_count", default=head_dim) != head_dim:
         raise keys.fault("rope.dimension_count", f"the head width, {head_dim}")
     theta = keys.positive("rope.freq_base", default=10000.0)
     if not theta > 1:
         raise keys.fault("rope.freq_base", "a number above 1")
-    scaling = keys.text("rope.scaling.type", default="linear")
-    if scaling not in ("none", "linear", "yarn"):
-        raise keys.fault("rope.scaling.type", "none, linear or yarn")
-    factor = keys.positive("rope.scaling.factor", default=1.0) if scaling != "none" else 1.0
-    if keys.number("rope.scaling.yarn_ext_factor", default=-1.0) not in (-1.0, 1.0 if scaling == "yarn" else 0.0):
-        raise keys.fault("rope.scaling.yarn_ext_factor", f"none of its own for scaling {scaling!r}")
+    scaling = _scaling(keys)
+    factor = keys.positive("rope.scaling.factor", default=1.0)
+    if scaling == "yarn" and not factor >= 1:
+        raise keys.fault("rope.scaling.factor", "1 or more for yarn")
     attn_factor = keys.positive("rope.scaling.attn_factor", default=1.0)
-    return Rope(
+    rope = Rope(
         theta=theta,
         n_rot=head_dim,
-        scaling="none" if factor == 1.0 and scaling == "linear" else scaling,
-        factor=factor,
+        scaling=scaling,
+        factor=1.0 if scaling == "none" else factor,
         original_context=keys.count("rope.scaling.original_context_length", default=context_train),
         attn_factor=attn_factor * keys.positive("rope.scaling.yarn_attn_factor", default=1.0),
         beta_fast=keys.positive("rope.scaling.yarn_beta_fast", default=32.0),
         beta_slow=keys.positive("rope.scaling.yarn_beta_slow", default=1.0),
     )
+    if not rope.beta_fast > rope.beta_slow:
+        raise keys.fault("rope.scaling.yarn_beta_fast", f"more than yarn_beta_slow, {rope.beta_slow}", rope.beta_fast)
+    return rope
+
+
+def _scaling(keys: Metadata) -> Literal["none", "linear", "yarn"]:
+    scaling = keys.text("rope.scaling.type", default="linear")
+    # -1 means "by the type": 1 for yarn, 0 for the others. Blends in between are not supported.
+    extension = keys.number("rope.scaling.yarn_ext_factor", default=-1.0)
+    if not (extension < 0 or extension == (1 if scaling == "yarn" else 0)):
+        raise keys.fault("rope.scaling.yarn_ext_factor", f"-1 or no such key with scaling {kind_of(scaling)}")
+    match scaling:
+        case "none" | "linear" | "yarn":
+            return scaling
+    raise keys.fault("rope.scaling.type", "none, linear or yarn")
 
 
 def _check_tensors(file: GgufFile, spec: Qwen3) -> None:
