@@ -1,0 +1,81 @@
+"""Our engine behind the harness's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from engine.device import Device
+from engine.families import qwen3
+from engine.session import Session
+from engine.toggles import Toggles
+from harness.adapters.protocol import Counts, Logits, Tokens
+from harness.schema import Path
+from reference.spec.model import Model
+
+
+class SessionEngine:
+    """Implements protocol.Engine over engine.session.Session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def prefill(self, tokens: Tokens, *, all_logits: bool = False) -> Logits:
+        return self.session.prefill(tokens, all_logits=all_logits)
+
+    def decode(self, token: int) -> Logits:
+        return self.session.decode(token)
+
+    def generate(self, tokens: Tokens, n: int) -> list[int]:
+        return self.session.generate(tokens, n)
+
+    def generate_more(self, n: int) -> None:
+        self.session.generate_more(n)
+
+    def reset(self) -> None:
+        self.session.reset()
+
+    def truncate(self, length: int) -> None:
+        self.session.truncate(length)
+
+    def synchronize(self) -> None:
+        self.session.launches.synchronize()
+
+    def counts(self) -> Counts:
+        counters = self.session.counters
+        return Counts(
+            launches=counters.launches,
+            graph_launches=counters.graph_launches,
+            graph_kernels=counters.graph_kernels,
+        )
+
+    def engaged(self) -> Mapping[str, Path]:
+        return {
+            name: Path(asked=item.asked, engaged=item.engaged, reason=item.reason, detail=item.detail)
+            for name, item in self.session.engaged().items()
+        }
+
+    def memory_bytes(self) -> int:
+        return self.session.memory_bytes()
+
+    def close(self) -> None:
+        self.session.close()
+
+
+class LoadedModel(AbstractContextManager["LoadedModel"]):
+    """A model's weights on a device, shared by all the sessions that a proof compares."""
+
+    def __init__(self, device: Device, model: Model) -> None:
+        self.device = device
+        self.model = model
+        self.weights = qwen3.load(device, model)
+
+    def engine(self, toggles: Mapping[str, str | int], *, context: int, max_batch: int | None = None) -> SessionEngine:
+        chosen = Toggles.from_mapping(toggles)
+        return SessionEngine(Session(self.device, self.weights, context=context, toggles=chosen, max_batch=max_batch))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.weights.close()

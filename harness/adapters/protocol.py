@@ -1,0 +1,54 @@
+"""What the harness asks of an engine, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.schema import Path
+
+Tokens = Sequence[int] | NDArray[np.integer]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Since the engine was made: what the CPU issued and what graphs ran."""
+
+    launches: int  # kernels issued one by one
+    graph_launches: int  # graphs replayed
+    graph_kernels: int  # kernels run by those replays
+
+
+class Engine(Protocol):
+    """A conversation with a model. Logits are float32, one row for each token."""
+
+    def prefill(self, tokens: Tokens, *, all_logits: bool = False) -> Logits:
+        """Append tokens; logits (1, vocab) of the last one or (tokens, vocab) of each."""
+
+    def decode(self, token: int) -> Logits:
+        """Append one token; its logits (vocab,)."""
+
+    def generate(self, tokens: Tokens, n: int) -> list[int]:
+        """Append tokens, then n greedy ones, ties to the lowest id."""
+
+    def generate_more(self, n: int) -> None:
+        """n further greedy steps, nothing copied back."""
+
+    def reset(self) -> None: ...
+    def truncate(self, length: int) -> None:
+        """Forget all positions from `length` on."""
+
+    def synchronize(self) -> None:
+        """Wait until everything that was issued is done."""
+
+    def counts(self) -> Counts: ...
+    def engaged(self) -> Mapping[str, Path]:
+        """What became of each toggle, counted."""
+
+    def memory_bytes(self) -> int: ...
+    def close(self) -> None: ...

@@ -1,0 +1,165 @@
+"""The parity proof of a row: the same logits computed in different ways, compared by bits, engagement asserted.
+
+A token list is prefilled but for its last tokens, which are decoded one by one with the given ids, so that the
+one-row path, and with it the graph, is part of every comparison. Logits of every position count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.adapters.protocol import Engine, Logits
+from harness.compare import compare
+from harness.schema import Check, Path, When
+
+Toggles = Mapping[str, str | int]
+
+# toggle -> (value of the left side, value of the right side, name of the check)
+PAIRS: Mapping[str, tuple[str, str, str]] = {
+    "graph": ("on", "off", "graph = direct"),
+    "prefill": ("batched", "sequential", "batched = sequential"),
+    "pdl": ("on", "off", "pdl = no pdl"),
+}
+ORACLE = "engine = oracle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What one side of a comparison computed, and what its engine says it did."""
+
+    logits: Logits
+    engaged: Mapping[str, Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofTokens:
+    """A fixed random token list; the last `tail` of them are decoded."""
+
+    ids: NDArray[np.int64]
+    tail: int
+
+    @property
+    def prefilled(self) -> NDArray[np.int64]:
+        return self.ids[: len(self.ids) - self.tail]
+
+    @property
+    def decoded(self) -> list[int]:
+        return [int(token) for token in self.ids[len(self.ids) - self.tail :]]
+
+
+def proof_tokens(vocab: int, *, prefilled: int, decoded: int) -> ProofTokens:
+    """The list depends on its lengths and the vocabulary alone, so every row of a model proves itself on the same one."""
+    ids = np.random.default_rng([vocab, prefilled, decoded]).integers(0, vocab, prefilled + decoded)
+    return ProofTokens(ids=ids, tail=decoded)
+
+
+class Prover:
+    """Compares a row's engine with its twins, which differ in one toggle each, and with the oracle's logits."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        toggles: Toggles,
+        open_twin: Callable[[Toggles], Engine],
+        tokens: ProofTokens,
+        oracle: Callable[[], Logits] | None,
+        has_pdl: bool,
+    ) -> None:
+        self._engine = engine
+        self._toggles = toggles
+        self._tokens = tokens
+        self._oracle = oracle
+        self._has_pdl = has_pdl
+        self._twins = {name: open_twin(flipped(toggles, name)) for name in PAIRS if name != "pdl" or has_pdl}
+
+    def checks(self, when: When) -> list[Check]:
+        """All comparisons; every side is computed anew."""
+        own = _evidence(self._engine, self._tokens)
+        found = [self._pair(name, own, when) for name in PAIRS]
+        if self._oracle is not None:
+            found.append(_oracle_check(own, self._oracle(), when))
+        return found
+
+    def close(self) -> None:
+        for twin in self._twins.values():
+            twin.close()
+
+    def _pair(self, toggle: str, own: Evidence, when: When) -> Check:
+        left_value, right_value, name = PAIRS[toggle]
+        if toggle not in self._twins:
+            return Check(name=name, when=when, status="not_applicable", reason="this device has no such launch")
+        other = _evidence(self._twins[toggle], self._tokens)
+        left, right = (own, other) if self._toggles[toggle] == left_value else (other, own)
+        return judge(name, when, left, right, toggle=toggle, values=(left_value, right_value))
+
+
+def flipped(toggles: Toggles, name: str) -> dict[str, str | int]:
+    """The same toggles with the other value of one of PAIRS."""
+    left, right, _ = PAIRS[name]
+    return {**toggles, name: right if toggles[name] == left else left}
+
+
+def judge(name: str, when: When, left: Evidence, right: Evidence, *, toggle: str, values: tuple[str, str]) -> Check:
+    """Compare two sides that stand for the two values of a toggle. One that did not take its path fails the check."""
+    sides = [(value, side.engaged[toggle]) for value, side in zip(values, (left, right), strict=True)]
+    result = compare(left.logits, right.logits)
+    reasons = [text for value, path in sides if (text := not_as_asked(toggle, value, path))]
+    if toggle == "pdl" and sides[0][1].engaged is None:
+        return Check(name=name, when=when, status="not_applicable", reason=sides[0][1].reason)
+    if not result.same:
+        reasons.insert(
+            0, f"{result.differing} of {result.values} values differ" if result.values else "nothing compared"
+        )
+    return Check(
+        name=name,
+        when=when,
+        status="failed" if reasons else "passed",
+        reason="; ".join(reasons),
+        values=result.values,
+        differing=result.differing,
+        worst_ulp=result.worst_ulp,
+        first_difference=result.first_difference,
+        left=described(toggle, sides[0][1]),
+        right=described(toggle, sides[1][1]),
+    )
+
+
+def not_as_asked(toggle: str, value: str, path: Path) -> str:
+    """Empty if the side took the path it stands for, else why not. For graph, `engaged` says whether it was replayed."""
+    expected = not (toggle == "graph" and value == "off")
+    if path.asked == value and path.engaged is expected:
+        return ""
+    return f"{toggle} {value} did not engage: {path.reason or path.detail or 'no reason given'}"
+
+
+def described(toggle: str, path: Path) -> str:
+    state = {True: "engaged", False: "not engaged", None: "not applicable"}[path.engaged]
+    return f"{toggle} {path.asked}: {state}, {path.detail}" if path.detail else f"{toggle} {path.asked}: {state}"
+
+
+def _oracle_check(own: Evidence, oracle: Logits, when: When) -> Check:
+    result = compare(own.logits, oracle)
+    return Check(
+        name=ORACLE,
+        when=when,
+        status="passed" if result.same else "failed",
+        reason="" if result.same else f"{result.differing} of {result.values} values differ",
+        values=result.values,
+        differing=result.differing,
+        worst_ulp=result.worst_ulp,
+        first_difference=result.first_difference,
+        left="; ".join(described(name, path) for name, path in own.engaged.items()),
+        right="exact form, whole model",
+    )
+
+
+def _evidence(engine: Engine, tokens: ProofTokens) -> Evidence:
+    engine.reset()
+    rows = [engine.prefill(tokens.prefilled, all_logits=True)]
+    rows += [engine.decode(token)[None] for token in tokens.decoded]
+    return Evidence(logits=np.concatenate(rows), engaged=dict(engine.engaged()))
