@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from reference.spec.double_double import round_to_odd
 
 Array = NDArray[np.floating[Any]]  # float32 in the exact form, float64 in the ideal one
+Value = Array | np.floating[Any]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
@@ -33,8 +34,10 @@ def single(x: Array) -> F32:
 
 
 @np.errstate(all="ignore")
-def fma32(a: Array, b: Array, c: Array) -> F32:
-    """a * b + c of float32 arrays (broadcast), rounded once; NaN and infinity as IEEE 754 has them.
+def fma32(a: Value, b: Value, c: Value) -> F32:
+    """a * b + c of float32 values, rounded once; NaN and infinity as IEEE 754 has them.
+
+    Arguments are broadcast; float64 arrays that hold float32 values will do, and save a conversion.
 
     The product is exact in float64 (48 bits). Rounding the sum to float64 and then to float32 differs from one rounding
     only where the float64 is a tie of the float32 grid; every such tie, of subnormals too, has its low 28 bits zero.
@@ -83,7 +86,7 @@ def warp_tree(s: F32) -> F32:
 
 @np.errstate(all="ignore")
 def squares(x: F32, chains: int) -> F32:
-    """Sum of x * x along the last axis (..., n) -> (...): `chains` strided fmaf chains, warp trees, groups from the left."""
+    """Sum of x * x along the last axis (..., n) -> (...): strided fmaf chains, trees, groups from the left."""
     s = np.zeros((*x.shape[:-1], chains), np.float32)
     for first in range(0, x.shape[-1], chains):
         part = x[..., first : first + chains]
@@ -96,7 +99,7 @@ def squares(x: F32, chains: int) -> F32:
 
 
 def canonical_nan(x: NDArray[Any]) -> NDArray[Any]:
-    """A copy in which every NaN is the canonical one (0x7fc00000 in float32): payload and sign are not in the contract."""
+    """A copy with every NaN the canonical one, 0x7fc00000 in float32: payload and sign are not in the contract."""
     return np.where(np.isnan(x), x.dtype.type(np.nan), x)
 
 

@@ -1,9 +1,9 @@
-"""RoPE tables of correctly rounded operations: the same bits on every machine, which a library's cos and pow are not.
+"""RoPE tables of correctly rounded operations: the same bits on every machine, unlike a library's cos and pow.
 
 Three steps. Frequencies, in turns per position, are made once per pair with integers of 256 fractional bits. The angle of
-(position, pair) is then an exact product modulo one turn, in 128 fractional bits. Its sine and cosine come from a table of
-1024 angles and a short series in pairs of float64 (additions and multiplications only, error below 2^-58 of the value),
-and the pair is rounded once to float32.
+(position, pair) is then an exact product modulo one turn, in 128 fractional bits. Its sine and cosine come from a table
+of 1024 angles and a short series in pairs of float64 (additions and multiplications only, error below 2^-58 of the
+value), and the pair is rounded once to float32.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_POSITIONS = 1 << 31
 class Rope:
     """Rotary position embedding of a model: pair i turns by position * theta^(-2i / n_rot), then scaled.
 
-    `linear` divides every angle by factor. `yarn` (Peng et al. 2023) divides the slow pairs, keeps the fast ones, blends
-    those between beta_slow and beta_fast turns over original_context, and multiplies cos and sin by 1 + 0.1 ln(factor).
-    attn_factor multiplies cos and sin under every scaling.
+    `linear` divides every angle by factor. `yarn` (Peng et al. 2023) divides the slow pairs, keeps the fast ones and
+    blends those between beta_slow and beta_fast turns over original_context; it multiplies cos and sin by
+    1 + 0.1 ln(factor). attn_factor multiplies cos and sin under every scaling.
     """
 
     theta: float
@@ -105,7 +105,7 @@ def magnitude(rope: Rope) -> int:
 def _angle(
     position: NDArray[np.uint64], limbs: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """position * frequency modulo one turn as (step, high, low): step / 1024 + high + low turns, |high + low| <= 1 / 2048.
+    """position * frequency modulo one turn: step / 1024 + high + low turns, |high + low| <= 1 / 2048.
 
     Position has at most 31 bits and a limb 32, so that a product and a carry fit in 64 bits: all of it is exact.
     """

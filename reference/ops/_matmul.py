@@ -1,0 +1,117 @@
+"""What matmuls of NUMERICS 6 share: chunks of 128 along K, folded from the left, and the step of each kind of block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference.floats import F32, F64, fma32, single
+from reference.ops.activations import Activations
+from reference.ops.quantize import BLOCK, Quantized
+from reference.quant import HalvedBlocks, OffsetBlocks, ScaledBlocks, dequantize
+from reference.spec.model import Tensor
+
+CHUNK = 128
+_TILE = 1 << 15  # outputs worked on at a time: they stay in a core's cache
+
+
+def stored(weight: Tensor, type_name: str) -> NDArray[np.uint8]:
+    """The bytes of a weight, which must be of this type."""
+    if weight.type != type_name:
+        raise TypeError(f"{weight.name} is {weight.type}, this matmul takes {type_name}")
+    return weight.data
+
+
+def scaled(x: Activations, w: ScaledBlocks) -> F32:
+    """Q8_0, Q4_0, Q5_0: A = fmaf(fmul(d, D), I, A)."""
+    q = _quantized(x, w.codes)
+
+    def step(rows: slice, b: int, a: F32) -> F32:
+        return fma32(w.d[:, b] * q.scales[rows, b, None], _dot(q, rows, b, w.codes[:, b]), a)
+
+    return _fold(len(q.codes), w.codes.shape[:2], CHUNK // BLOCK, step)
+
+
+def offset(x: Activations, w: OffsetBlocks) -> F32:
+    """Q4_K, Q5_K: A = fmaf(fmul(fmul(d, sc), D), I, A), then A = fmaf(-fmul(dmin, m), S, A)."""
+    q = _quantized(x, w.codes)
+    steps, minima = w.d * w.sc, -(w.dmin * w.m)
+
+    def step(rows: slice, b: int, a: F32) -> F32:
+        a = fma32(steps[:, b] * q.scales[rows, b, None], _dot(q, rows, b, w.codes[:, b]), a)
+        return fma32(minima[:, b], q.sums[rows, b, None], a)
+
+    return _fold(len(q.codes), w.codes.shape[:2], CHUNK // BLOCK, step)
+
+
+def halved(x: Activations, w: HalvedBlocks) -> F32:
+    """Q6_K: A = fmaf(fmul(d, D), J, A), J the two halves' dot products by their integer scales."""
+    q = _quantized(x, w.codes)
+    weighted = w.codes * np.repeat(w.sc, BLOCK // 2, axis=-1)  # |sc * q| <= 2^12: J keeps below 2^24
+
+    def step(rows: slice, b: int, a: F32) -> F32:
+        return fma32(w.d[:, b] * q.scales[rows, b, None], _dot(q, rows, b, weighted[:, b]), a)
+
+    return _fold(len(q.codes), w.codes.shape[:2], CHUNK // BLOCK, step)
+
+
+def floats(x: Activations, w: F32) -> F32:
+    """F32, F16, BF16: A = fmaf(w, x, A)."""
+    values, weights = single(x.values).astype(np.float64), np.ascontiguousarray(w.T, np.float64)  # exact
+
+    def step(rows: slice, k: int, a: F32) -> F32:
+        return fma32(weights[k], values[rows, k, None], a)
+
+    return _fold(len(values), w.shape, CHUNK, step)
+
+
+def ideal(x: Activations, weight: Tensor) -> F64:
+    """float64 mathematics on the dequantised weights; the activations are not quantised."""
+    return x.values.astype(np.float64) @ dequantize(weight).astype(np.float64).T
+
+
+def _quantized(x: Activations, codes: NDArray[np.int8]) -> Quantized:
+    if x.quantized is None:
+        raise TypeError("quantised weights take quantised activations")
+    if x.quantized.codes.shape[1] != codes.shape[1] * BLOCK:
+        raise ValueError(f"rows of {x.quantized.codes.shape[1]} activations, {codes.shape[1] * BLOCK} weights")
+    return x.quantized
+
+
+def _dot(q: Quantized, rows: slice, b: int, codes: NDArray[np.integer[Any]]) -> F32:
+    """float(I) of block b, (rows, outputs): every partial sum is a whole number below 2^24, so BLAS is exact here.
+
+    The sum with +0 makes a zero positive, whichever way BLAS came to it.
+    """
+    a = q.codes[rows, b * BLOCK : (b + 1) * BLOCK].astype(np.float32)
+    return a @ codes.astype(np.float32).T + np.float32(0)
+
+
+@np.errstate(all="ignore")
+def _fold(rows: int, shape: tuple[int, ...], chunk: int, step: Callable[[slice, int, F32], F32]) -> F32:
+    """y (rows, outputs): per chunk of steps A from +0 upwards, y = fadd(y, A) from +0; shape is (outputs, steps)."""
+    outputs, steps = shape
+    y = np.zeros((rows, outputs), np.float32)
+    for tile in _tiles(rows, outputs):
+        for first in range(0, steps, chunk):
+            a = np.zeros_like(y[tile])
+            for i in range(first, min(first + chunk, steps)):
+                a = step(tile, i, a)
+            y[tile] += a
+    return y
+
+
+def _tiles(rows: int, outputs: int) -> Iterator[slice]:
+    """Row ranges of about _TILE outputs."""
+    size = max(1, _TILE // max(1, outputs))
+    for first in range(0, rows, size):
+        yield slice(first, min(first + size, rows))
+
+
+def float_weights(weight: Tensor, type_name: str) -> F32:
+    """F32, F16 or BF16 weights as float32 (outputs, cols), exact."""
+    stored(weight, type_name)
+    return dequantize(weight)
