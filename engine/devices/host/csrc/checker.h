@@ -1,0 +1,199 @@
+// The access checker. Per byte of device memory and of shared memory: defined or not, last writer, last reader. Two
+// accesses of different threads are ordered by a launch border, a __syncthreads of their block, or (within a warp) a
+// full __syncwarp; shuffles order nothing.
+#pragma once
+namespace simt {
+
+struct Cell {
+  uint32_t write_stamp, write_block, read_stamp, read_block;
+  uint16_t write_thread, read_thread, write_epoch, read_epoch;
+  uint8_t defined, atomic;
+};
+struct Permission {  // of one allocation in the running launch
+  char *read_start, *read_end, *write_start, *write_end;
+};
+static const uint32_t ALLOCATIONS = 1u << 20;
+static const uint16_t MANY = 0xffff;
+static const int MAX_REPORTS = 64;
+
+static struct Checker {
+  char* arena;
+  size_t arena_bytes;
+  Cell *global, *shared, *dynamic;  // shared: all static variables one after the other
+  size_t shared_cells;
+  uint32_t* owner;                  // allocation by 512 bytes of the arena; 0 none
+  Permission* permission;           // by allocation
+  Report report[MAX_REPORTS];
+  int reports;
+} ck;
+
+static void note(Fault fault, Space space, const char* p, int bytes, const void* pc, uint32_t other_block = 0,
+                 uint32_t other_thread = 0) {
+  for (int i = 0; i < ck.reports; i++)
+    if (ck.report[i].fault == fault && ck.report[i].pc == (uint64_t)pc) {
+      ck.report[i].count++;
+      return;
+    }
+  if (ck.reports < MAX_REPORTS)
+    ck.report[ck.reports++] = {fault, space, bytes, 1, (uint64_t)p, (uint64_t)pc, rt.block.id, thread_number(),
+                               other_block, other_thread};
+}
+
+// Is an earlier access (of thread `thread` of `block`) ordered before the present one?
+static inline bool ordered(uint32_t stamp, uint32_t block, uint16_t thread, uint16_t epoch) {
+  if (stamp < rt.launch_stamp) return true;
+  if (block != rt.block.id) return false;
+  if (stamp != rt.block.stamp) return true;
+  const uint32_t me = thread_number();
+  if (thread == me) return true;
+  return thread != MANY && thread / 32 == me / 32 && epoch != (uint16_t)rt.warp[rt.w].epoch;
+}
+
+static inline void touch_byte(Cell& cell, const char* p, int bytes, AccessKind kind, const void* pc, Space space) {
+  const bool both_atomic = kind == ATOMIC && cell.atomic;
+  const uint16_t me = (uint16_t)thread_number(), epoch = (uint16_t)rt.warp[rt.w].epoch;
+  const bool write_ordered = !cell.write_stamp || both_atomic ||
+                             ordered(cell.write_stamp, cell.write_block, cell.write_thread, cell.write_epoch);
+  if (kind != WRITE && !cell.defined) {
+    note(UNINITIALISED, space, p, bytes, pc);
+    cell.defined = 1;
+  }
+  if (!write_ordered)
+    note(kind == READ ? READ_AFTER_WRITE : WRITE_AFTER_WRITE, space, p, bytes, pc, cell.write_block, cell.write_thread);
+  if (kind == READ) {
+    const bool same_epoch = cell.read_stamp == rt.block.stamp && cell.read_block == rt.block.id;
+    const bool in_warp_before = cell.read_thread != MANY && cell.read_thread / 32 == me / 32 && cell.read_epoch != epoch;
+    cell.read_thread = same_epoch && cell.read_thread != me && !in_warp_before ? MANY : me;
+    cell.read_stamp = rt.block.stamp;
+    cell.read_block = rt.block.id;
+    cell.read_epoch = epoch;
+    return;
+  }
+  if (cell.read_stamp && !both_atomic &&
+      !ordered(cell.read_stamp, cell.read_block, cell.read_thread, cell.read_epoch))
+    note(WRITE_AFTER_READ, space, p, bytes, pc, cell.read_block, cell.read_thread);
+  cell.write_stamp = rt.block.stamp;
+  cell.write_block = rt.block.id;
+  cell.write_thread = me;
+  cell.write_epoch = epoch;
+  cell.defined = 1;
+  cell.atomic = kind == ATOMIC;
+}
+
+static inline void touch(Cell* cell, const char* p, int bytes, AccessKind kind, const void* pc, Space space) {
+  for (int i = 0; i < bytes; i++) touch_byte(cell[i], p + i, bytes, kind, pc, space);
+}
+
+static void access_global(const char* p, int bytes, AccessKind kind, const void* pc) {
+  (kind == READ ? rt.counters.load_bytes : rt.counters.store_bytes) += bytes;
+  const Permission& allowed = ck.permission[ck.owner[(p - ck.arena) / 512]];
+  if (!allowed.read_start && !allowed.write_start) return note(NOT_AN_ARGUMENT, GLOBAL, p, bytes, pc);
+  const bool readable = p >= allowed.read_start && p + bytes <= allowed.read_end;
+  const bool writable = p >= allowed.write_start && p + bytes <= allowed.write_end;
+  if (!readable && !writable) return note(OUT_OF_BOUNDS, GLOBAL, p, bytes, pc);
+  if (kind != READ && !writable) note(CONST_WRITE, GLOBAL, p, bytes, pc);
+  touch(ck.global + (p - ck.arena), p, bytes, kind, pc, GLOBAL);
+}
+
+static void access_module(const char* p, int bytes, AccessKind kind, const void* pc) {
+  const Module& module = *rt.node->module;
+  size_t before = 0;
+  for (int64_t i = 0; i < module.shared_count; i++) {
+    const Range& variable = module.shared[i];
+    if (p >= variable.start && p < variable.start + variable.bytes) {
+      if (p + bytes > variable.start + variable.bytes) return note(OUT_OF_BOUNDS, SHARED, p, bytes, pc);
+      return touch(ck.shared + before + (p - variable.start), p, bytes, kind, pc, SHARED);
+    }
+    before += variable.bytes;
+  }
+  const char* context = (const char*)module.context;  // built-in variables are read like any other
+  if (p >= context && p < context + sizeof(Context)) return;
+  if (p >= (const char*)module.api && p < (const char*)(module.api + 1)) return;
+  if (kind == READ && p >= module.image_start && p < module.image_end) return;  // constant tables
+  note(OUT_OF_BOUNDS, ELSEWHERE, p, bytes, pc);
+}
+
+static void access(const void* address, int bytes, AccessKind kind, const void* pc) {
+  if (!rt.options.check) return;
+  const char* p = (const char*)address;
+  if (p >= rt.stacks && p < rt.stacks + 1024 * STACK_BYTES) {
+    if ((p - rt.stacks) / (ptrdiff_t)STACK_BYTES != rt.stack) note(OTHER_STACK, STACK, p, bytes, pc);
+    return;
+  }
+  (kind == READ ? rt.counters.loads : rt.counters.stores)++;
+  const bool power_of_two = bytes <= 16 && !(bytes & (bytes - 1));
+  if (power_of_two && ((uintptr_t)p & (bytes - 1))) note(MISALIGNED, ELSEWHERE, p, bytes, pc);
+  char* dynamic = rt.context->dynamic_shared;
+  if (p >= ck.arena && p < ck.arena + ck.arena_bytes) {
+    access_global(p, bytes, kind, pc);
+  } else if (p >= rt.dynamic_map && p < rt.dynamic_map + DYNAMIC_BYTES + PAGE) {
+    if (p < dynamic || p + bytes > dynamic + rt.node->dynamic_bytes) note(OUT_OF_BOUNDS, DYNAMIC, p, bytes, pc);
+    else touch(ck.dynamic + (p - dynamic), p, bytes, kind, pc, DYNAMIC);
+  } else {
+    access_module(p, bytes, kind, pc);
+  }
+  if (rt.options.preempt && rt.options.order == RANDOM && !random_below((uint32_t)rt.options.preempt)) yield_point();
+}
+
+static void check_block_start() {
+  memset((void*)ck.dynamic, 0, sizeof(Cell) * rt.node->dynamic_bytes);
+  memset((void*)ck.shared, 0, sizeof(Cell) * ck.shared_cells);
+}
+
+static void set_permissions(const Node* node, bool grant) {
+  for (uint32_t i = 0; i < node->buffer_count; i++) {
+    const Argument& a = node->buffers[i];
+    Permission& p = ck.permission[a.allocation];
+    if (!grant) {
+      p = {};
+      continue;
+    }
+    char*& start = a.writable ? p.write_start : p.read_start;
+    char*& end = a.writable ? p.write_end : p.read_end;
+    if (!start || a.start < start) start = a.start;  // two views of one allocation: what lies between is allowed too
+    if (a.start + a.bytes > end) end = a.start + a.bytes;
+  }
+}
+
+static void check_launch_start() {
+  size_t cells = 1;
+  for (int64_t i = 0; i < rt.node->module->shared_count; i++) cells += rt.node->module->shared[i].bytes;
+  if (cells > ck.shared_cells) {
+    ck.shared = (Cell*)realloc((void*)ck.shared, sizeof(Cell) * cells);
+    ck.shared_cells = cells;
+  }
+}
+
+template <class T> static T* reserve(size_t count) {
+  void* map = mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return map == MAP_FAILED ? nullptr : (T*)map;
+}
+
+}  // namespace simt
+
+// Device memory lies in arena .. arena + bytes. Returns 0, or 1 if the address space has no room for the shadow.
+SIMT_EXPORT int simt_check_arena(char* arena, uint64_t bytes) {
+  using namespace simt;
+  ck.arena = arena;
+  ck.arena_bytes = bytes;
+  ck.global = reserve<Cell>(bytes);
+  ck.owner = reserve<uint32_t>(bytes / 512);
+  ck.permission = reserve<Permission>(ALLOCATIONS);
+  ck.dynamic = reserve<Cell>(DYNAMIC_BYTES);
+  return !(ck.global && ck.owner && ck.permission && ck.dynamic);
+}
+// The bytes from `start` (a multiple of 512) belong to `allocation`, undefined from now on.
+SIMT_EXPORT void simt_check_allocate(char* start, uint64_t bytes, uint32_t allocation) {
+  using namespace simt;
+  for (uint64_t i = 0; i < (bytes + 511) / 512; i++) ck.owner[(start - ck.arena) / 512 + i] = allocation;
+  memset((void*)(ck.global + (start - ck.arena)), 0, bytes * sizeof(Cell));
+}
+SIMT_EXPORT void simt_check_define(char* start, uint64_t bytes) {
+  for (uint64_t i = 0; i < bytes; i++) simt::ck.global[start - simt::ck.arena + i].defined = 1;
+}
+SIMT_EXPORT int simt_check_reports(simt::Report* out, int capacity) {
+  const int n = simt::ck.reports < capacity ? simt::ck.reports : capacity;
+  memcpy(out, simt::ck.report, sizeof(simt::Report) * n);
+  simt::ck.reports = 0;
+  return n;
+}

@@ -1,0 +1,43 @@
+// Host twins of the PTX that portable.cuh wraps: tensor-core tiles and conversions.
+#pragma once
+
+// mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
+static inline void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const int (&c)[4],
+                                   int site = __builtin_LINE()) {
+  simt::Fragments fragments{a, b, c, d};
+  simt::api.warp_operation(simt::MMA_S8_K32, simt::ALL, 0, 0, &fragments, site);
+}
+// mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32
+static inline void mma_m16n8k16_s8(int (&d)[4], const unsigned (&a)[2], const unsigned (&b)[1], const int (&c)[4],
+                                   int site = __builtin_LINE()) {
+  simt::Fragments fragments{a, b, c, d};
+  simt::api.warp_operation(simt::MMA_S8_K16, simt::ALL, 0, 0, &fragments, site);
+}
+// Every lane gets the sum of the warp, added as v = v + shfl_xor(v, m) for m = 16, 8, 4, 2, 1.
+static inline float butterfly_sum(float value, int site = __builtin_LINE()) {
+  return simt::unpack<float>(
+      simt::api.warp_operation(simt::BUTTERFLY_SUM, simt::ALL, simt::pack(value), 0, nullptr, site));
+}
+
+static inline float half_to_float(unsigned short half) {
+#if defined(__F16C__)
+  return _cvtsh_ss(half);
+#else
+  const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
+  if (exponent == 31) return simt::bits<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent) return simt::bits<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  return simt::bits<float>(simt::bits<uint32_t>((float)mantissa * 0x1p-24f) | sign);  // exact
+#endif
+}
+static inline unsigned short float_to_half(float value) {
+#if defined(__F16C__)
+  return _cvtss_sh(value, 0);
+#else
+  const uint32_t word = simt::bits<uint32_t>(value), sign = (word >> 16) & 0x8000, magnitude = word & 0x7fffffff;
+  if (magnitude > 0x7f800000) return (unsigned short)(sign | 0x7e00 | ((magnitude >> 13) & 0x1ff));
+  if (magnitude >= 0x477ff000) return (unsigned short)(sign | 0x7c00);
+  if (magnitude < 0x38800000)  // subnormal result: let the float adder round
+    return (unsigned short)(sign | (simt::bits<uint32_t>(simt::bits<float>(magnitude) + 0.5f) - 0x3f000000));
+  return (unsigned short)(sign | ((magnitude + 0xc8000fffu + ((magnitude >> 13) & 1)) >> 13));
+#endif
+}

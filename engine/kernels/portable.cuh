@@ -1,0 +1,91 @@
+// The one header every kernel file includes: what CUDA C++ alone does not give, for the GPU by inline PTX (no CUDA
+// headers: NVRTC needs no include path), for the CPU by the twins in engine/devices/host/csrc/tensor.h.
+#pragma once
+#ifdef ZEROULP_HOST
+
+// A CPU has no programmatic dependent launch: every launch starts after the one before it has ended.
+__device__ __forceinline__ void pdl_wait() {}
+__device__ __forceinline__ void pdl_launch_dependents() {}
+
+__device__ __forceinline__ uint4 load_streaming(const uint4* address) { return *address; }
+
+#else
+
+#define DYN_SHARED(T, name)                                       \
+  extern __shared__ __align__(16) unsigned char dynamic_shared[]; \
+  T* name = reinterpret_cast<T*>(dynamic_shared)
+
+// Waits until the launches before this one have ended and their writes are visible. Before the first access to
+// anything an earlier kernel wrote, and before the first global write.
+__device__ __forceinline__ void pdl_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// Lets the next launch of the stream start (it still waits at its own pdl_wait for this one to end).
+__device__ __forceinline__ void pdl_launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// 16 bytes that are read once and never written by any kernel (weights): past L1.
+__device__ __forceinline__ uint4 load_streaming(const uint4* address) {
+  uint4 v;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(address));
+  return v;
+}
+
+// float16 by its bits. To float: exact. From float: round to nearest even, past 65504 infinity, NaN stays NaN.
+__device__ __forceinline__ float half_to_float(unsigned short half) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+  return value;
+}
+__device__ __forceinline__ unsigned short float_to_half(float value) {
+  unsigned short half;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
+  return half;
+}
+
+// D = A * B + C for one 16 x 8 tile, A 16 x 32 and B 32 x 8 int8, C and D int32; all 32 lanes. With group = lane / 4
+// and t = lane % 4 (PTX ISA, "Matrix Fragments for mma.m16n8k32"), byte j of a register being element 4t + j:
+//   a[0] row group, k 0..15    a[1] row group + 8, k 0..15    a[2] row group, k 16..31    a[3] row group + 8, k 16..31
+//   b[0] column group, k 0..15    b[1] column group, k 16..31
+//   c, d: rows group, group, group + 8, group + 8; columns 2t, 2t + 1, 2t, 2t + 1
+__device__ __forceinline__ void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                                                const int (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%10, %11, %12, %13};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+// The same with k 0..15 only: a[0] row group, a[1] row group + 8, b[0] column group.
+__device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const unsigned (&a)[2], const unsigned (&b)[1],
+                                                const int (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%7, %8, %9, %10};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+
+// Every lane gets the sum of its warp, all lanes at once: v = v + v of lane ^ m for m = 16, 8, 4, 2, 1 (NUMERICS 4).
+// All 32 lanes take part. On the CPU one operation instead of five shuffles, with the same additions.
+__device__ __forceinline__ float butterfly_sum(float value) {
+  for (int m = 16; m; m >>= 1) value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, m));
+  return value;
+}
+
+#endif
+
+// bfloat16 by its bits: exact.
+__device__ __forceinline__ float bf16_to_float(unsigned short bf16) { return __uint_as_float((unsigned)bf16 << 16); }
+// Round to nearest even; NaN becomes the quiet NaN 0x7fff.
+__device__ __forceinline__ unsigned short float_to_bf16(float value) {
+  const unsigned word = __float_as_uint(value);
+  if ((word & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+  return (unsigned short)((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
+}
