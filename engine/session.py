@@ -106,7 +106,7 @@ class Session:
 
     def poison(self) -> None:
         """Fill scratch and every cache cell that has not been written with NaN: a step may read none of them."""
-        keep = {"cos", "sin", "position", "count", "tokens_out"}
+        keep = {"cos", "sin", "position", "tokens", "count", "tokens_out"}
         for buffer in self._arena:
             if buffer.name.startswith(("keys.", "values.")):
                 content = buffer.read()
@@ -127,6 +127,12 @@ class Session:
         """Forget the conversation. Buffers and the captured graph stay."""
         self._length = 0
         self._buffers.position.write(np.zeros(1, np.int32))
+
+    def truncate(self, length: int) -> None:
+        """Forget all positions from `length` on."""
+        if not 0 <= length <= self._length:
+            raise BadInput(f"truncate to {length}: the session holds {self._length} positions")
+        self._length = length
 
     def prefill(self, tokens: Sequence[int] | NDArray[np.integer], *, all_logits: bool = False) -> Logits:
         """Append tokens. Returns the logits of the last one, (1, vocab), or of each, (tokens, vocab)."""
