@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reference.floats import Array
 from reference.forms import Form
 from reference.spec.errors import BadInput
 from reference.spec.model import Model, Tensor
 
+Tokens = Sequence[int] | NDArray[np.integer[Any]]
 Tap = Callable[[str, int, Array], None]
 
 
@@ -35,8 +37,10 @@ class Cache:
         return len(self.cos)
 
 
-def new_cache(model: Model, context: int, *, kv: Literal["f32", "f16"] = "f32", form: Form) -> Cache:
-    """An empty cache of `context` positions. The ideal form keeps float64 whatever `kv` says; unread cells are NaN."""
+def new_cache(model: Model, context: int, *, kv: str = "f32", form: Form) -> Cache:
+    """An empty cache of `context` positions; the ideal form keeps float64 whatever `kv` says. Unread cells are NaN."""
+    if kv not in ("f32", "f16"):
+        raise BadInput(f"KV type {kv!r}, expected f32 or f16")
     spec = model.spec
     storage = np.float16 if kv == "f16" and form.dtype == np.float32 else form.dtype
     shape = (spec.kv_heads, context, spec.head_dim)
@@ -47,7 +51,7 @@ def new_cache(model: Model, context: int, *, kv: Literal["f32", "f16"] = "f32", 
 
 
 def forward(
-    model: Model, tokens: Sequence[int], cache: Cache, *, form: Form, tap: Tap = no_tap, all_logits: bool = True
+    model: Model, tokens: Tokens, cache: Cache, *, form: Form, tap: Tap = no_tap, all_logits: bool = True
 ) -> Array:
     """Logits (rows, vocab) of `tokens` at the positions cache.length ..., which are then part of the cache.
 
@@ -147,7 +151,7 @@ def head(model: Model, x: Array, *, form: Form, tap: Tap) -> Array:
     return logits
 
 
-def require_tokens(tokens: Sequence[int], vocab: int, cache: Cache) -> None:
+def require_tokens(tokens: Tokens, vocab: int, cache: Cache) -> None:
     """Raises BadInput unless the tokens are some, in the vocabulary, and fit the cache."""
     if not len(tokens):
         raise BadInput("no tokens, expected at least one")

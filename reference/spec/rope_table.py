@@ -1,9 +1,9 @@
 """RoPE tables of correctly rounded operations: the same bits on every machine, unlike a library's cos and pow.
 
 Three steps. Frequencies, in turns per position, are made once per pair with integers of 256 fractional bits. The angle
-of (position, pair) is then an exact product modulo one turn, in 128 fractional bits. Its sine and cosine come from a table
-of 1024 angles and a short series in pairs of float64 (additions and multiplications only, error below 2^-58 of the
-value), and the pair is rounded once to float32.
+of (position, pair) is then an exact product modulo one turn, in 128 fractional bits. Its sine and cosine come from a
+table of 1024 angles and a short series in pairs of float64 (additions and multiplications only, error below 2^-58 of
+the value), and the pair is rounded once to float32.
 """
 
 from __future__ import annotations
