@@ -10,10 +10,6 @@
 struct uint3 {
   unsigned x, y, z;
 };
-struct dim3 {
-  unsigned x, y, z;
-  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
-};
 
 namespace simt {
 
@@ -39,8 +35,7 @@ struct Api {
 
 // The built-in variables, kept in the kernel module; the runtime sets them on every switch.
 struct Context {
-  uint3 thread, block;
-  dim3 block_dim, grid_dim;
+  uint3 thread, block, block_dim, grid_dim;
   char* dynamic_shared;
 };
 

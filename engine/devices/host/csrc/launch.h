@@ -35,8 +35,8 @@ static bool prepare(const Node* node) {
   }
   rt.node = node;
   rt.context = node->module->context;
-  rt.context->block_dim = dim3(node->block);
-  rt.context->grid_dim = dim3(node->grid);
+  rt.context->block_dim = {node->block, 1, 1};
+  rt.context->grid_dim = {node->grid, 1, 1};
   rt.context->thread = {0, 0, 0};
   rt.context->dynamic_shared = rt.dynamic_map + DYNAMIC_BYTES - ((node->dynamic_bytes + 15) & ~15u);
   rt.threads = node->block;
