@@ -45,7 +45,7 @@ def _distribution(name: str, shape: tuple[int, ...], spec: Qwen3) -> tuple[float
 
 
 def plan_metadata(shape: SynthShape, *, name: str, quant: str, seed: int) -> list[Entry]:
-    """All keys that a dense Qwen3 needs, here and in llama.cpp; the tokenizer "none" stands for token ids in and out."""
+    """All keys that a dense Qwen3 needs, here and in llama.cpp; tokenizer "none" stands for token ids in and out."""
     entries = [
         _text("general.architecture", ARCHITECTURE),
         _text("general.name", f"{name} {quant}"),
