@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from engine.toggles import Toggles
 from reference.families import qwen3
 from reference.forms import EXACT
 from reference.spec.model import Model, open_model
-from reference.synth import TINY, SynthShape, synth, synth_shape
+from reference.synth import SynthShape, synth, synth_shape
 
 # One layer and the narrowest heads: a step takes about a millisecond on the host device, so that a thousand are affordable.
-MICRO = replace(TINY, layers=1, dim=64, heads=2, kv_heads=1, head_dim=32, ff=96, vocab=96)
+MICRO = SynthShape(layers=1, dim=64, heads=2, kv_heads=1, head_dim=32, ff=96, vocab=96)
 
 
 @cache

@@ -12,7 +12,7 @@ from engine.device import Buffer, Device
 from reference.families import qwen3
 from reference.forms import EXACT
 from reference.spec.model import Model
-from reference.synth import TINY
+from reference.synth import SynthShape
 from suites.models import Models, assert_same_bits, oracle_logits, random_tokens, session
 
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_0", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M", "Q5_K_M")
@@ -54,6 +54,7 @@ def test_tap_by_tap(device: Device, models: Models, quant: str, kv: str) -> None
         assert_same_bits(got[name, layer], expected[name, layer], f"{quant} {kv} layer {layer} {name}")
 
 
+TINY = SynthShape()
 VARIANTS = {
     "tied": replace(TINY, tied=True),
     "biases": replace(TINY, biases=True),
