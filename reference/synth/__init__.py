@@ -16,10 +16,10 @@ from reference.synth.header import PlannedTensor, aligned, header_bytes
 from reference.synth.mix import FILE_TYPES
 from reference.synth.plan import plan_metadata, plan_tensors
 from reference.synth.random_blocks import random_chunks
-from reference.synth.shapes import SHAPES, SynthShape
+from reference.synth.shapes import SHAPES, TINY, SynthShape
 from reference.synth.values import encoded_tensor
 
-__all__ = ["SynthShape", "synth", "synth_bytes", "synth_names", "synth_quants", "synth_shape"]
+__all__ = ["TINY", "SynthShape", "synth", "synth_bytes", "synth_names", "synth_quants", "synth_shape"]
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -46,10 +46,10 @@ def synth(name: str, *, quant: str, seed: int, path: str | os.PathLike[str], pro
 def synth_shape(
     shape: SynthShape,
     *,
-    name: str,
     quant: str,
     seed: int,
     path: str | os.PathLike[str],
+    name: str = "qwen3",
     progress: Progress | None = None,
 ) -> None:
     """`synth` for a shape of one's own; `name` goes into the file's metadata."""

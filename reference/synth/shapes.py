@@ -13,7 +13,7 @@ from reference.spec.rope_table import Rope
 
 @dataclass(frozen=True, kw_only=True)
 class SynthShape:
-    """A dense Qwen3 to be made; the defaults are qwen3-tiny. Suites make variants with dataclasses.replace."""
+    """A dense Qwen3 to be made; the defaults are qwen3-tiny."""
 
     layers: int = 3
     dim: int = 256
@@ -73,9 +73,12 @@ def _published(*, layers: int, dim: int, ff: int, heads: int, tied: bool = False
     )
 
 
+TINY = SynthShape()
+"""qwen3-tiny; suites make variants of it with dataclasses.replace."""
+
 SHAPES: Mapping[str, SynthShape] = MappingProxyType(
     {
-        "qwen3-tiny": SynthShape(),
+        "qwen3-tiny": TINY,
         # Rows of 96, 704 and 2112 weights: none a multiple of 128, so that every reduction has a short last chunk.
         "qwen3-odd": SynthShape(layers=2, dim=96, ff=2112, heads=22, kv_heads=2, head_dim=32, vocab=320),
         "qwen3-0.6b": _published(layers=28, dim=1024, ff=3072, heads=16, tied=True),
