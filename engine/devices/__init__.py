@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from engine.device import Device, DeviceName
@@ -18,34 +20,41 @@ __all__ = [
     "StaleGraph",
     "available_devices",
     "open_device",
+    "why_unavailable",
 ]
 
 
-def open_device(name: str, **options: Any) -> Device:
-    """The device `name`, one of DEVICES; `options` are those of HostDevice or CudaDevice.
+def open_device(name: str, *, cache_dir: Path | None = None, **options: Any) -> Device:
+    """The device `name`, one of DEVICES. Raises NoDevice, with what to do about it, if it is not here.
 
-    Both take cache_dir: Path | None, the folder compiled kernels are kept in; None means ~/.cache/zeroulp. Raises NoDevice,
-    with what to do about it, if the device is not here.
+    `cache_dir` keeps compiled kernels; None means ~/.cache/zeroulp. `options` are those of HostDevice or open_cuda.
     """
     if name == "host":
         from engine.devices.host import HostDevice
 
-        return HostDevice(**options)
+        return HostDevice(cache_dir=cache_dir, **options)
     if name == "cuda":
-        from engine.devices.cuda import CudaDevice
+        from engine.devices.cuda import open_cuda
 
-        return CudaDevice(**options)
+        return open_cuda(cache=None if cache_dir is None else cache_dir / "cubins", **options)
     raise BadInput(f"device {name}: unknown, expected one of {', '.join(DEVICES)}")
 
 
-def available_devices() -> dict[DeviceName, str | None]:
-    """Per device None if it can be opened here, otherwise the line that says why not."""
-    return {name: _why_not(name) for name in DEVICES}
-
-
-def _why_not(name: DeviceName) -> str | None:
+def why_unavailable(name: str) -> str | None:
+    """None if the device can be opened here, otherwise the line that says why not."""
     try:
-        open_device(name).close()
+        if name == "cuda":
+            from engine.devices.cuda.support import require_cuda
+
+            require_cuda()
+        else:
+            from engine.devices.host.toolchain import find_compiler
+
+            find_compiler(None)
     except NoDevice as error:
         return str(error)
     return None
+
+
+def available_devices() -> Sequence[DeviceName]:
+    return [name for name in DEVICES if why_unavailable(name) is None]

@@ -68,9 +68,7 @@ class Arena:
         if self.used + needed > self.limit or self._top + needed + 2 * ALIGNMENT > self.reserve:
             free = min(self.limit - self.used, max(0, self.reserve - self._top - 2 * ALIGNMENT))
             raise OutOfMemory(f"host device: no memory for {name}: {needed} bytes needed, {free} free")
-        place = Place(
-            name=name, number=len(self._places) + 1, start=self.start + self._top + ALIGNMENT, nbytes=nbytes
-        )
+        place = Place(name=name, number=len(self._places) + 1, start=self.start + self._top + ALIGNMENT, nbytes=nbytes)
         self._open_up_to(self._top + needed + 2 * ALIGNMENT)
         self._write_guards(place.start, nbytes)
         if self._poison:

@@ -94,7 +94,9 @@ def prepare(
         raise LaunchError(f"{name}: block {block}, expected a multiple of 32 up to {MAX_THREADS}")
     static = module.static_shared_bytes(kernel)
     if shared < 0 or not static + shared <= MAX_SHARED:
-        raise LaunchError(f"{name}: {shared} + {static} bytes of shared memory (dynamic + static), at most {MAX_SHARED}")
+        raise LaunchError(
+            f"{name}: {shared} + {static} bytes of shared memory (dynamic + static), at most {MAX_SHARED}"
+        )
     if len(args) != len(signature):
         raise LaunchError(f"{name}: {len(args)} arguments given, the kernel has {len(signature)}")
     pairs = list(zip(signature, args, strict=True))

@@ -42,7 +42,9 @@ class Builder:
         try:
             (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInput(f"kernel cache {self.folder}: cannot be made ({error.strerror}); a writable folder is needed") from None
+            raise BadInput(
+                f"kernel cache {self.folder}: cannot be made ({error.strerror}); a writable folder is needed"
+            ) from None
         headers = [path for folder in (CSRC, *self._kernel_dirs) for path in sorted(folder.glob("*.*h"))]
         self._headers = b"\0".join(path.read_bytes() for path in headers)
 
@@ -100,7 +102,7 @@ class Builder:
         unit = out.with_name("unit.cpp")
         listed = " ".join(f"X({name})" for name in names)
         unit.write_text(
-            f'#define ZEROULP_HOST 1\n#define SIMT_KERNELS(X) {listed}\n'
+            f"#define ZEROULP_HOST 1\n#define SIMT_KERNELS(X) {listed}\n"
             f'#include "language.h"\n#include "{source.resolve()}"\n#include "module.h"\n'
         )
         self._run([*flags, *includes, "-shared", str(unit), "-o", str(out), "-nostdlib", "-lm", "-lc", "-lgcc"], source)

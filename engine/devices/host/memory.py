@@ -106,5 +106,6 @@ class HostBuffer:
     def _view(self) -> NDArray[np.generic]:
         if not self.nbytes:
             return np.empty(self._shape, self._dtype)
-        memory = (ctypes.c_char * self.nbytes).from_address(self.ptr)
-        return np.frombuffer(memory, dtype=self._dtype).reshape(self._shape)
+        memory = memoryview((ctypes.c_char * self.nbytes).from_address(self.ptr)).cast("B")
+        view: NDArray[np.generic] = np.frombuffer(memory, dtype=self._dtype).reshape(self._shape)
+        return view

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-
-import _ctypes
 
 from engine.devices.host import native
 from engine.devices.host.build import Builder
@@ -24,7 +23,8 @@ class Parameter:
 
     def __str__(self) -> str:
         words = {"p": "a pointer", "c": "a pointer to const", "s": "a struct"}
-        return words.get(self.kind) or f"{ {'f': 'float', 'i': 'int', 'u': 'uint'}[self.kind]}{8 * self.bytes}"
+        numbers = {"f": "float", "i": "int", "u": "uint"}
+        return words.get(self.kind) or f"{numbers[self.kind]}{8 * self.bytes}"
 
 
 class LoadedModule:
@@ -42,9 +42,7 @@ class LoadedModule:
         self._ranges = (native.Range * max(1, len(self.shared)))(
             *[native.Range(self.base + variable.offset, variable.bytes) for variable in self.shared]
         )
-        runtime.simt_attach(
-            ctypes.c_void_p(self.address), ctypes.byref(self._ranges), ctypes.c_int64(len(self.shared))
-        )
+        runtime.simt_attach(ctypes.c_void_p(self.address), ctypes.byref(self._ranges), ctypes.c_int64(len(self.shared)))
         rows = [self.structure.kernels[i] for i in range(self.structure.kernel_count)]
         self.thunks: dict[str, int] = {row.name.decode(): row.thunk for row in rows}
         self.signatures = {

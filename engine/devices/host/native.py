@@ -8,15 +8,15 @@ ALIGNMENT = 512
 
 
 class Kernel(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("thunk", ctypes.c_void_p), ("signature", ctypes.c_char_p)]  # noqa: RUF012
+    _fields_ = [("name", ctypes.c_char_p), ("thunk", ctypes.c_void_p), ("signature", ctypes.c_char_p)]
 
 
 class Range(ctypes.Structure):
-    _fields_ = [("start", ctypes.c_void_p), ("bytes", ctypes.c_uint64)]  # noqa: RUF012
+    _fields_ = [("start", ctypes.c_void_p), ("bytes", ctypes.c_uint64)]
 
 
 class Module(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("context", ctypes.c_void_p),
         ("api", ctypes.c_void_p),
         ("image_start", ctypes.c_void_p),
@@ -29,7 +29,7 @@ class Module(ctypes.Structure):
 
 
 class Argument(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("start", ctypes.c_void_p),
         ("bytes", ctypes.c_uint64),
         ("allocation_start", ctypes.c_void_p),
@@ -40,7 +40,7 @@ class Argument(ctypes.Structure):
 
 
 class Node(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("module", ctypes.c_void_p),
         ("thunk", ctypes.c_void_p),
         ("values", ctypes.c_void_p),
@@ -53,7 +53,7 @@ class Node(ctypes.Structure):
 
 
 class Options(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("seed", ctypes.c_uint64),
         ("order", ctypes.c_int32),
         ("poison", ctypes.c_int32),
@@ -63,7 +63,7 @@ class Options(ctypes.Structure):
 
 
 class Counters(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
             "threads",
@@ -79,7 +79,7 @@ class Counters(ctypes.Structure):
 
 
 class Report(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("fault", ctypes.c_int32),
         ("space", ctypes.c_int32),
         ("bytes", ctypes.c_int32),

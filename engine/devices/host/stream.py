@@ -67,9 +67,7 @@ class HostStream:
 
     @property
     def counters(self) -> Counters:
-        return Counters(
-            launches=self._launches, graph_launches=self._graph_launches, graph_kernels=self._graph_kernels
-        )
+        return Counters(launches=self._launches, graph_launches=self._graph_launches, graph_kernels=self._graph_kernels)
 
     def _replay(self, graph: HostGraph) -> None:
         if self._capture is not None:

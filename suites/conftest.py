@@ -1,0 +1,110 @@
+"""Devices for the suites, and the status "not applicable"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine.device import Device
+from engine.devices import DEVICES, why_unavailable
+from engine.devices import open_device as _open_device
+from engine.devices.host import HostDevice
+from suites.status import NotApplicable, not_applicable
+
+if TYPE_CHECKING:
+    from suites.models import Models
+
+__all__ = ["not_applicable"]
+
+# Schedules and modes of the host device under which a kernel must give the same bits.
+HOST_VARIANTS: dict[str, dict[str, Any]] = {
+    "in-order": {},
+    "reverse": {"order": "reverse"},
+    "random-1": {"order": "random", "seed": 1},
+    "random-2": {"order": "random", "seed": 2},
+    "two-workers": {"workers": 2},
+    "check": {"mode": "check"},
+    "check-random": {"mode": "check", "order": "random", "seed": 3, "preempt": 50},
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=(*DEVICES, "all"),
+        default="all",
+        help="device to test on; all (the default) skips cuda where there is no GPU, cuda fails there",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    wanted = config.getoption("--device")
+    reason = why_unavailable(wanted) if wanted != "all" else None
+    if reason is not None:
+        raise pytest.UsageError(f"--device {wanted}: {reason}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        wanted = metafunc.config.getoption("--device")
+        names = DEVICES if wanted == "all" else (wanted,)
+        metafunc.parametrize("device", names, indirect=True, scope="session")
+    if "host_variant" in metafunc.fixturenames:
+        metafunc.parametrize("host_variant", HOST_VARIANTS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """Every device in turn; see --device."""
+    reason = why_unavailable(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    opened = _open_device(request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def host_variant(request: pytest.FixtureRequest) -> Iterator[HostDevice]:
+    """The host device under every schedule and mode of HOST_VARIANTS in turn."""
+    if request.config.getoption("--device") == "cuda":
+        pytest.skip("schedules of the host device, and --device is cuda")
+    opened = HostDevice(**HOST_VARIANTS[request.param])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Tiny models, made when they are first asked for."""
+    from suites.models import Models
+
+    return Models(Path(tmp_path_factory.mktemp("models")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, NotApplicable):
+        vars(report)["not_applicable"] = str(call.excinfo.value)  # plain data: it travels between processes
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    if hasattr(report, "not_applicable"):
+        return "not applicable", "n", "NOT APPLICABLE"
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reasons = Counter(report.not_applicable for report in terminalreporter.stats.get("not applicable", []))
+    if reasons:
+        terminalreporter.section("not applicable")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count} x {reason}")

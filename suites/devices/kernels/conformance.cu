@@ -1,0 +1,114 @@
+// Every function of portable.cuh and every float intrinsic that kernels use, each by itself, for the conformance test.
+// Formula:  the named function on each element, or one tile by one warp.
+// Grid:     any; an item is one block of elements, or one tile.
+// Order:    as in the function under test.
+// Rounding: as in the function under test; results are compared by bits.
+// Traffic:  each input read once, each output written once.
+#include "portable.cuh"
+
+#define FOR_EACH(i, n)                                                                                   \
+  for (int start = (int)(blockIdx.x * blockDim.x); start < (n); start += (int)(gridDim.x * blockDim.x)) \
+    if (const int i = start + (int)threadIdx.x; i < (n))
+
+// float16 and bfloat16 by their bits. out: (n,), in: (n,)
+extern "C" __global__ void half_to_floats(float* out, const unsigned short* in, int n) {
+  pdl_launch_dependents();
+  pdl_wait();
+  FOR_EACH(i, n) out[i] = half_to_float(in[i]);
+}
+extern "C" __global__ void floats_to_half(unsigned short* out, const float* in, int n) {
+  pdl_launch_dependents();
+  pdl_wait();
+  FOR_EACH(i, n) out[i] = float_to_half(in[i]);
+}
+extern "C" __global__ void bf16_to_floats(float* out, const unsigned short* in, int n) {
+  pdl_launch_dependents();
+  pdl_wait();
+  FOR_EACH(i, n) out[i] = bf16_to_float(in[i]);
+}
+extern "C" __global__ void floats_to_bf16(unsigned short* out, const float* in, int n) {
+  pdl_launch_dependents();
+  pdl_wait();
+  FOR_EACH(i, n) out[i] = float_to_bf16(in[i]);
+}
+
+// out: (7, n): a + b, a - b, a * b, a / b, sqrt(a), fma(a, b, c), and the float of the bits of a taken as an integer
+extern "C" __global__ void float_operations(float* out, const float* a, const float* b, const float* c, int n) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const long long row = n;
+  FOR_EACH(i, n) {
+    out[i] = __fadd_rn(a[i], b[i]);
+    out[row + i] = __fsub_rn(a[i], b[i]);
+    out[2 * row + i] = __fmul_rn(a[i], b[i]);
+    out[3 * row + i] = __fdiv_rn(a[i], b[i]);
+    out[4 * row + i] = __fsqrt_rn(a[i]);
+    out[5 * row + i] = __fmaf_rn(a[i], b[i], c[i]);
+    out[6 * row + i] = __int2float_rn(__float_as_int(a[i]));
+  }
+}
+
+// out: (2, n): a rounded to an integer (half to even, saturating, NaN to 0), and dp4a of the bits of a, b and c
+extern "C" __global__ void integer_operations(int* out, const float* a, const float* b, const float* c, int n) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const long long row = n;
+  FOR_EACH(i, n) {
+    out[i] = __float2int_rn(a[i]);
+    out[row + i] = __dp4a(__float_as_int(a[i]), __float_as_int(b[i]), __float_as_int(c[i]));
+  }
+}
+
+// out: (tiles, 16, 8), a: (tiles, 16, 32) and b: (tiles, 8, 32) int8 in words of 4, c: (tiles, 16, 8); a warp a block.
+extern "C" __global__ void mma_k32(int* out, const unsigned* a, const unsigned* b, const int* c, int tiles) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const int group = threadIdx.x / 4, t = threadIdx.x % 4;
+  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const unsigned *left = a + tile * 128, *right = b + tile * 64;
+    const int* start = c + tile * 128;
+    const unsigned fragment_a[4] = {left[group * 8 + t], left[(group + 8) * 8 + t], left[group * 8 + 4 + t],
+                                    left[(group + 8) * 8 + 4 + t]};
+    const unsigned fragment_b[2] = {right[group * 8 + t], right[group * 8 + 4 + t]};
+    int d[4], sums[4];
+    for (int i = 0; i < 4; i++) sums[i] = start[(group + i / 2 * 8) * 8 + 2 * t + i % 2];
+    mma_m16n8k32_s8(d, fragment_a, fragment_b, sums);
+    for (int i = 0; i < 4; i++) out[tile * 128 + (group + i / 2 * 8) * 8 + 2 * t + i % 2] = d[i];
+  }
+}
+
+// The same with k 0..15: a: (tiles, 16, 16), b: (tiles, 8, 16).
+extern "C" __global__ void mma_k16(int* out, const unsigned* a, const unsigned* b, const int* c, int tiles) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const int group = threadIdx.x / 4, t = threadIdx.x % 4;
+  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const unsigned *left = a + tile * 64, *right = b + tile * 32;
+    const int* start = c + tile * 128;
+    const unsigned fragment_a[2] = {left[group * 4 + t], left[(group + 8) * 4 + t]};
+    const unsigned fragment_b[1] = {right[group * 4 + t]};
+    int d[4], sums[4];
+    for (int i = 0; i < 4; i++) sums[i] = start[(group + i / 2 * 8) * 8 + 2 * t + i % 2];
+    mma_m16n8k16_s8(d, fragment_a, fragment_b, sums);
+    for (int i = 0; i < 4; i++) out[tile * 128 + (group + i / 2 * 8) * 8 + 2 * t + i % 2] = d[i];
+  }
+}
+
+// out: (warps, 32), in: (warps, 32); every lane gets its warp's sum. A warp a block.
+extern "C" __global__ void butterfly_sums(float* out, const float* in, int warps) {
+  pdl_launch_dependents();
+  pdl_wait();
+  for (int warp = blockIdx.x; warp < warps; warp += gridDim.x)
+    out[warp * 32 + threadIdx.x] = butterfly_sum(in[warp * 32 + threadIdx.x]);
+}
+
+// out: (pieces, 4), in: (pieces, 4), through read-once loads and dynamic shared memory of 16 bytes a thread.
+extern "C" __global__ void copy_streaming(uint4* out, const uint4* in, int pieces) {
+  DYN_SHARED(uint4, stage);
+  pdl_launch_dependents();
+  pdl_wait();
+  FOR_EACH(i, pieces) {
+    stage[threadIdx.x] = load_streaming(in + i);
+    out[i] = stage[threadIdx.x];
+  }
+}
