@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,6 @@ class Comparison:
     values: int
     differing: int
     worst_ulp: int | None  # largest distance where both are finite; None where no finite pair differs
-    non_finite: int  # values that are NaN or infinite on either side
     first_difference: str  # index and both values of the first and of the worst element; empty when all are the same
 
     @property
@@ -32,7 +32,9 @@ def compare(left: NDArray[np.float32], right: NDArray[np.float32]) -> Comparison
     if left.shape != right.shape:
         most = max(left.size, right.size)
         text = f"shape {left.shape} against {right.shape}"
-        return Comparison(values=most, differing=most, worst_ulp=None, non_finite=0, first_difference=text)
+        return Comparison(values=most, differing=most, worst_ulp=None, first_difference=text)
+    if left.tobytes() == right.tobytes():
+        return Comparison(values=left.size, differing=0, worst_ulp=0, first_difference="")
     finite = np.isfinite(left) & np.isfinite(right)
     differs = bits(left) != bits(right)
     distance = np.where(differs & finite, np.abs(ordered(left) - ordered(right)), 0)
@@ -42,7 +44,6 @@ def compare(left: NDArray[np.float32], right: NDArray[np.float32]) -> Comparison
         values=left.size,
         differing=differing,
         worst_ulp=worst if worst or not differing else None,
-        non_finite=int(left.size - np.count_nonzero(finite)),
         first_difference=_describe(left, right, differs, distance) if differing else "",
     )
 
@@ -71,3 +72,17 @@ def _describe(
 def _element(left: NDArray[np.float32], right: NDArray[np.float32], flat: int) -> str:
     index = ", ".join(str(int(i)) for i in np.unravel_index(flat, left.shape))
     return f"[{index}]: {left.flat[flat]:.9g} against {right.flat[flat]:.9g}"
+
+
+def joined(parts: Iterable[tuple[str, Comparison]]) -> Comparison:
+    """Several named comparisons as one; the first difference carries its name."""
+    values = differing = 0
+    worst: int | None = 0
+    first = ""
+    for name, part in parts:
+        values += part.values
+        differing += part.differing
+        if part.differing:
+            first = first or f"{name} {part.first_difference}"
+            worst = None if worst is None or part.worst_ulp is None else max(worst, part.worst_ulp)
+    return Comparison(values=values, differing=differing, worst_ulp=worst, first_difference=first)

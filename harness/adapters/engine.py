@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.device import Device
 from engine.families import qwen3
 from engine.session import Session
 from engine.toggles import Toggles
 from harness.adapters.protocol import Counts, Logits, Tokens
+from harness.adapters.sampled import sampled_parity
+from harness.compare import Comparison
 from harness.schema import Path
 from reference.spec.model import Model
 
@@ -74,6 +79,20 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
     def engine(self, toggles: Mapping[str, str | int], *, context: int, max_batch: int | None = None) -> SessionEngine:
         chosen = Toggles.from_mapping(toggles)
         return SessionEngine(Session(self.device, self.weights, context=context, toggles=chosen, max_batch=max_batch))
+
+    def memory_bytes(self) -> int:
+        return self.weights.memory_bytes
+
+    def sampled_parity(
+        self, toggles: Mapping[str, str | int], tokens: NDArray[np.int64], decoded: list[int]
+    ) -> tuple[Comparison, str]:
+        """Op by op against the oracle, in a session of its own: one batched pass, then one-row steps."""
+        settings = {**toggles, "graph": "off", "prefill": "batched", "chunk": len(tokens)}
+        engine = self.engine(settings, context=len(tokens) + len(decoded))
+        try:
+            return sampled_parity(engine.session, self.model, tokens, decoded)
+        finally:
+            engine.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

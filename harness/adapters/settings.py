@@ -1,4 +1,4 @@
-"""The engine's toggles as the rest of the harness sees them: plain names and values."""
+"""The engine's toggles as the rest of the harness sees them, and the errors and numbers of `reference` it needs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from engine.toggles import TOGGLES, Toggles
 from harness.errors import BadCall
-from reference import NUMERICS as NUMERICS
-from reference.spec.errors import BadInput
+from reference import NUMERICS
+from reference.spec.errors import BadInput, OutOfMemory
+
+__all__ = ["NUMERICS", "TOGGLE_NAMES", "BadInput", "OutOfMemory", "canonical_toggles"]
 
 TOGGLE_NAMES = tuple(toggle.name for toggle in TOGGLES)
 

@@ -1,0 +1,92 @@
+"""Opening devices and asking what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.device import Device
+from engine.devices.cuda import open_cuda
+from engine.devices.cuda.ceilings import Measured, measure_ceilings
+from engine.devices.cuda.device import CudaDevice
+from engine.devices.cuda.nvrtc import OPTIONS
+from engine.devices.host import HostDevice
+from engine.devices.host.toolchain import find_compiler
+from harness.job import Probe
+from harness.schema import Ceiling, Gpu
+
+
+@contextmanager
+def opened(name: str, cache: Path) -> Iterator[Device]:
+    """A device by name; compiled kernels are kept below `cache`. Raises NoDevice with what is missing."""
+    device: Device = open_cuda(cache=cache / "cubins") if name == "cuda" else HostDevice(cache_dir=cache)
+    try:
+        yield device
+    finally:
+        device.close()
+
+
+def probe(name: str, cache: Path, *, ceilings: bool) -> Probe:
+    """Look at a device; on the host, compile its kernels on the way, on a GPU measure its ceilings if asked."""
+    with opened(name, cache) as device:
+        if isinstance(device, HostDevice):
+            device.precompile()
+            flags = " ".join(find_compiler(None).flags("fast"))
+            return _probe(device, None, flags, ())
+        assert isinstance(device, CudaDevice)
+        measured = gpu_ceilings(device) if ceilings else ()
+        return _probe(device, _gpu(device), " ".join(OPTIONS), measured)
+
+
+def _probe(device: Device, gpu: Gpu | None, flags: str, ceilings: tuple[Ceiling, ...]) -> Probe:
+    return Probe(
+        description=device.description,
+        gpu=gpu,
+        free_bytes=device.free_bytes(),
+        compile_flags=flags,
+        ceilings=ceilings,
+    )
+
+
+def gpu_ceilings(device: CudaDevice) -> tuple[Ceiling, ...]:
+    found = measure_ceilings(device)
+    ceilings = [
+        _ceiling("read", "GB/s", found.read_bytes_per_s, 1e-9),
+        _ceiling("int8_mma", "TOP/s", found.int8_operations_per_s, 1e-12),
+        _ceiling("graph_node", "us", found.node_s, 1e6),
+    ]
+    if found.node_pdl_s is not None:
+        ceilings.append(_ceiling("graph_node_pdl", "us", found.node_pdl_s, 1e6))
+    return tuple(ceilings)
+
+
+def _ceiling(name: str, unit: str, measured: Measured, scale: float) -> Ceiling:
+    return Ceiling(
+        name=name,
+        unit=unit,
+        median=measured.median * scale,
+        min=measured.low * scale,
+        max=measured.high * scale,
+        samples=measured.repeats,
+    )
+
+
+def _gpu(device: CudaDevice) -> Gpu:
+    runtime = device.cuda.cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(0)
+    identity = bytes(properties["uuid"]).hex() if "uuid" in properties else ""
+    return Gpu(
+        name=device.description,
+        uuid=identity,
+        compute_capability="{}.{}".format(*device.capability),
+        multiprocessors=device.multiprocessors,
+        memory_bytes=int(properties["totalGlobalMem"]),
+        driver=_version(int(runtime.driverGetVersion())),
+        cuda=_version(int(runtime.runtimeGetVersion())),
+    )
+
+
+def _version(number: int) -> str:
+    """CUDA's 13020 is 13.2."""
+    return f"{number // 1000}.{number % 1000 // 10}"

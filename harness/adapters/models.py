@@ -1,0 +1,110 @@
+"""Model files: made by name in a cache folder, or a user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.code_hash import MODEL_CODE, code_hash
+from harness.errors import BadCall
+from harness.locks import locked
+from harness.schema import ModelFacts
+from harness.store import write_atomically
+from harness.work_model import ModelSize, TensorFacts, model_size
+from reference.spec.model import Model, open_model
+from reference.synth import synth
+
+KV_BYTES = {"f32": 4, "f16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    path: Path
+    facts: ModelFacts
+
+
+def synthetic_path(name: str, quant: str, seed: int, cache: Path) -> Path:
+    """Where the cache keeps a model; its name changes with the code that makes it."""
+    return cache / "models" / f"{name}-{quant}-seed{seed}-{code_hash(MODEL_CODE)}.gguf"
+
+
+def synthetic(name: str, quant: str, seed: int, cache: Path) -> ModelFile:
+    """A model made by name, once for all processes. Raises BadInput for a name, type or pair that there is not."""
+    path = synthetic_path(name, quant, seed, cache)
+    with locked(path):
+        if not path.exists():
+            synth(name, quant=quant, seed=seed, path=path)
+            _forget_others(path, f"{name}-{quant}-seed{seed}-*.gguf")
+    return ModelFile(path=path, facts=_facts(path, name, quant, _noted_sha256(path)))
+
+
+def user_file(path: Path) -> ModelFile:
+    """A user's own file, checked. Its `quant` is the type of most of its weights."""
+    model = open_model(path)
+    weights: Counter[str] = Counter()
+    for info in model.file.tensors.values():
+        weights[info.type] += info.nbytes
+    return ModelFile(path=path, facts=_facts(path, path.stem, weights.most_common(1)[0][0], _sha256(path)))
+
+
+def open_file(path: Path) -> Model:
+    """An open, checked model. Raises BadInput."""
+    return open_model(path)
+
+
+def size_of(model: Model, kv: str) -> ModelSize:
+    spec = model.spec
+    tensors = [TensorFacts(name=t.name, shape=t.shape, bytes=t.nbytes) for t in model.file.tensors.values()]
+    return model_size(
+        tensors,
+        layers=spec.layers,
+        heads=spec.heads,
+        kv_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        kv_bytes=KV_BYTES[kv],
+    )
+
+
+def _facts(path: Path, name: str, quant: str, sha256: str) -> ModelFacts:
+    return ModelFacts(name=name, quant=quant, sha256=sha256, bytes=path.stat().st_size)
+
+
+def _noted_sha256(path: Path) -> str:
+    """The hash of a file of the cache, kept beside it, as reading gigabytes takes seconds."""
+    status = path.stat()
+    stamp = [status.st_size, status.st_mtime_ns]
+    note = path.with_name(f"{path.name}.sha256")
+    with suppress(OSError, ValueError, KeyError, TypeError):  # no note, or none that can be read: it is written anew
+        known = json.loads(note.read_bytes())
+        if known["stamp"] == stamp:
+            return str(known["sha256"])
+    digest = _sha256(path)
+    write_atomically(note, json.dumps({"stamp": stamp, "sha256": digest}).encode())
+    return digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _forget_others(path: Path, pattern: str) -> None:
+    """Remove what earlier code made of the same model; a process that has it mapped keeps it."""
+    for other in path.parent.glob(pattern):
+        if other != path:
+            other.unlink(missing_ok=True)
+
+
+def require_disk(folder: Path, needed: int, what: str) -> None:
+    """Raise BadCall if the disk under `folder` has less than `needed` bytes left."""
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise BadCall(
+            f"not enough disk in {folder}: {what} need {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+        )

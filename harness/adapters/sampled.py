@@ -1,0 +1,175 @@
+"""Engine against oracle where the whole oracle would take hours: every op of every layer on sampled rows, by bits.
+
+The oracle's op gets what the engine's taps say went into it, so a difference shows at the op that made it.
+Activation rows: first, last, and the edges of row tiles. Matmul outputs: at least 64, first, last and tile edges among
+them. Attention: the same activation rows, all heads, over keys and values rebuilt from the taps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.device import Buffer
+from engine.families.qwen3 import no_tap
+from engine.session import Session
+from harness.compare import Comparison, compare, joined
+from reference.forms import EXACT
+from reference.spec.model import Model, Tensor
+from reference.spec.rope_table import rope_table
+
+Array = NDArray[np.float32]
+
+OUTPUTS = 64  # sampled outputs of a matmul, edges included
+TILE = 32  # output rows of a weight tile
+ROW_EDGES = (0, 15, 16, 63, 64)  # of the row tiles of the matmul and attention kernels
+
+
+def sampled_parity(
+    session: Session, model: Model, tokens: NDArray[np.int64], decoded: list[int]
+) -> tuple[Comparison, str]:
+    """Prefill `tokens`, decode `decoded`, check each op of each step.
+
+    The session prefills them in one pass (its chunk and max_batch are that large) and runs without a graph meanwhile.
+    """
+    checker = _OpByOp(model, context=len(tokens) + len(decoded), kv=session.toggles.kv)
+    session.reset()
+    session.tap = checker.tap
+    try:
+        checker.begin(tokens, position=0)
+        session.prefill(tokens)
+        for i, token in enumerate(decoded):
+            checker.begin(np.array([token]), position=len(tokens) + i)
+            session.decode(token)
+    finally:
+        session.tap = no_tap
+    text = f"exact form, {len(checker.parts)} ops on sampled rows, {OUTPUTS} outputs of each matmul"
+    return joined(checker.parts), text
+
+
+class _OpByOp:
+    """Is called with each tap in order; compares it with the oracle's op on the taps before it."""
+
+    def __init__(self, model: Model, *, context: int, kv: str) -> None:
+        spec = model.spec
+        shape = (spec.layers, 2, spec.kv_heads, context, spec.head_dim)
+        self.parts: list[tuple[str, Comparison]] = []
+        self._model = model
+        self._cache = np.zeros(shape, np.float32 if kv == "f32" else np.float16)
+        self._cos, self._sin = rope_table(spec.rope, context)
+        self._scale = np.float32(1.0 / np.sqrt(np.float64(spec.head_dim)))
+        self._seen: dict[str, Array] = {}
+        self._residual = np.zeros((0, 0), np.float32)
+        self._tokens: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._position = 0
+        self._sampled: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def begin(self, tokens: NDArray[np.int64], *, position: int) -> None:
+        """The next step has these tokens, the first at `position`."""
+        self._tokens, self._position = tokens, position
+        rows = len(tokens)
+        self._sampled = np.unique([row for row in (*ROW_EDGES, rows - 1) if row < rows])
+
+    def tap(self, name: str, layer: int, buffer: Buffer) -> None:
+        value = np.asarray(buffer.read(), np.float32)
+        value = value.reshape(len(value), -1)
+        if name == "output_norm":  # the head runs on the last rows only
+            self._residual = self._residual[-len(value) :]
+            self._sampled = np.arange(len(value))
+        got, expected = self._both(name, layer, value)
+        self.parts.append((f"{name}, layer {layer}, position {self._position}:", compare(got, expected)))
+        self._seen[name] = value
+        if name in ("embedding", "attn_residual", "ffn_residual"):
+            self._residual = value
+
+    def _both(self, name: str, layer: int, value: Array) -> tuple[Array, Array]:
+        """What the engine has at the sampled places of this tap, and what the oracle has there."""
+        rows = value[self._sampled]
+        match name:
+            case "embedding":
+                return rows, EXACT.embedding(self._tokens[self._sampled], self._model.tensor("token_embd.weight"))
+            case "attn_norm" | "ffn_norm":
+                return rows, self._norm(self._residual, f"blk.{layer}.{name}.weight")
+            case "output_norm":
+                return rows, self._norm(self._residual, "output_norm.weight")
+            case "q" | "k" | "v":
+                return self._projection(rows, "attn_norm", f"blk.{layer}.attn_{name}")
+            case "attn_output":
+                return self._projection(rows, "attention", f"blk.{layer}.attn_output")
+            case "gate" | "up":
+                return self._projection(rows, "ffn_norm", f"blk.{layer}.ffn_{name}")
+            case "down":
+                return self._projection(rows, "swiglu", f"blk.{layer}.ffn_down")
+            case "logits":
+                return self._matmul(rows, "output_norm", self._model.head(), None)
+            case "q_norm" | "k_norm":
+                return rows, self._head_norm(name, layer)
+            case "q_rope" | "k_rope":
+                return rows, self._rope(name)
+            case "attention":
+                return rows, self._attention(layer)
+            case "swiglu":
+                return rows, EXACT.swiglu(self._input("gate"), self._input("up"))
+            case "attn_residual":
+                return rows, EXACT.add(self._residual[self._sampled], self._input("attn_output"))
+            case "ffn_residual":
+                return rows, EXACT.add(self._residual[self._sampled], self._input("down"))
+        raise KeyError(f"tap {name!r} has no op")
+
+    def _input(self, name: str) -> Array:
+        return self._seen[name][self._sampled]
+
+    def _norm(self, x: Array, weight: str) -> Array:
+        eps = self._model.spec.eps
+        return EXACT.rms_norm(x[self._sampled], self._model.tensor(weight).float32(), eps=eps)
+
+    def _projection(self, rows: Array, source: str, name: str) -> tuple[Array, Array]:
+        bias = self._model.tensor(f"{name}.bias").float32() if f"{name}.bias" in self._model.file.tensors else None
+        return self._matmul(rows, source, self._model.tensor(f"{name}.weight"), bias)
+
+    def _matmul(self, rows: Array, source: str, weight: Tensor, bias: Array | None) -> tuple[Array, Array]:
+        outputs = sampled_outputs(weight.shape[0], weight.name)
+        part = replace(weight, shape=(len(outputs), weight.shape[1]), data=weight.data[outputs])
+        product = EXACT.matmul(EXACT.activations(self._input(source), part), part)
+        return rows[:, outputs], product if bias is None else EXACT.add(product, bias[outputs])
+
+    def _head_norm(self, name: str, layer: int) -> Array:
+        spec = self._model.spec
+        heads = self._heads(self._input(name[0]))
+        normed = EXACT.qk_norm(heads, self._model.tensor(f"blk.{layer}.attn_{name}.weight").float32(), eps=spec.eps)
+        return normed.reshape(len(heads), -1)
+
+    def _rope(self, name: str) -> Array:
+        heads = self._heads(self._input(f"{name[0]}_norm"))
+        turned = [
+            EXACT.rope(heads[i : i + 1], self._cos, self._sin, self._position + int(row))
+            for i, row in enumerate(self._sampled)
+        ]
+        return np.concatenate(turned).reshape(len(heads), -1)
+
+    def _attention(self, layer: int) -> Array:
+        keys, values = self._cache[layer]
+        k, v = self._heads(self._seen["k_rope"]), self._heads(self._seen["v"])
+        EXACT.kv_append(k, v, self._position, keys=keys, values=values)
+        q = self._heads(self._input("q_rope"))
+        rows = [
+            EXACT.attention(q[i : i + 1], keys, values, self._position + int(row), scale=self._scale)
+            for i, row in enumerate(self._sampled)
+        ]
+        return np.concatenate(rows).reshape(len(q), -1)
+
+    def _heads(self, value: Array) -> Array:
+        return value.reshape(len(value), -1, self._model.spec.head_dim)
+
+
+def sampled_outputs(outputs: int, name: str) -> NDArray[np.int64]:
+    """Sorted: the first and last tile's edges, the border of a tile in the middle, and seeded others up to OUTPUTS."""
+    if outputs <= OUTPUTS:
+        return np.arange(outputs)
+    middle = outputs // 2 // TILE * TILE
+    edges = {0, TILE - 1, TILE, middle - 1, middle, outputs - TILE, outputs - 1}
+    others = np.random.default_rng([outputs, *name.encode()]).permutation(outputs)
+    picked = list(dict.fromkeys([*sorted(edges), *(int(i) for i in others)]))[:OUTPUTS]
+    return np.sort(np.array(picked))

@@ -1,0 +1,43 @@
+"""The process of one row: reads a job, does it, writes the answer whole. `python -m harness.worker < job`.
+
+It ends when its parent does: the parent holds the other end of standard input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from harness.adapters.devices import probe
+from harness.adapters.settings import BadInput
+from harness.job import Job, Probe, ProbeJob, Refusal
+from harness.row import make_row
+from harness.store import write_atomically
+
+
+def main() -> None:
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    answer = _probe(job) if isinstance(job, ProbeJob) else make_row(job)
+    write_atomically(Path(job.answer), msgspec.json.encode(answer))
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(1)
+
+
+def _probe(job: ProbeJob) -> Probe | Refusal:
+    try:
+        return probe(job.device, Path(job.cache), ceilings=job.ceilings)
+    except BadInput as error:
+        return Refusal(refused=str(error))
+
+
+if __name__ == "__main__":
+    main()
