@@ -27,16 +27,16 @@ __all__ = [
 def open_device(name: str, *, cache_dir: Path | None = None, **options: Any) -> Device:
     """The device `name`, one of DEVICES. Raises NoDevice, with what to do about it, if it is not here.
 
-    `cache_dir` keeps compiled kernels; None means ~/.cache/zeroulp. `options` are those of HostDevice or open_cuda.
+    `cache_dir` keeps compiled kernels; None means ~/.cache/zeroulp. `options` are those of HostDevice or CudaDevice.
     """
     if name == "host":
         from engine.devices.host import HostDevice
 
         return HostDevice(cache_dir=cache_dir, **options)
     if name == "cuda":
-        from engine.devices.cuda import open_cuda
+        from engine.devices.cuda import CudaDevice
 
-        return open_cuda(cache=None if cache_dir is None else cache_dir / "cubins", **options)
+        return CudaDevice(cache_dir=cache_dir, **options)
     raise BadInput(f"device {name}: unknown, expected one of {', '.join(DEVICES)}")
 
 
