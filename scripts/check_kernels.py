@@ -1,7 +1,7 @@
 """Compiles every kernel for sm_80, sm_90 and sm_100, without a GPU, and checks its PTX and what ptxas says of it.
 
-Needs the wheels nvidia-cuda-nvrtc and cuda-bindings (the dependency group `lint`). Exit code 0 if every kernel keeps the
-rules, 1 if one breaks a rule, 2 if something does not compile or is missing.
+Needs the wheels nvidia-cuda-nvrtc and cuda-bindings (the dependency group `lint`). Exit code 0 if every kernel keeps
+the rules, 1 if one breaks a rule, 2 if something does not compile or is missing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.device import DeviceError
-from engine.devices.cuda.lint import ARCHITECTURES, KernelReport, check_folder
-from engine.devices.cuda.nvrtc import KERNELS, nvrtc_version
+from engine.devices.cuda.lint import ARCHITECTURES, KernelReport, check_sources
+from engine.devices.cuda.nvrtc import KERNELS, nvrtc_version, read_sources
 from reference.spec.errors import NoDevice
 
 COLUMNS = "{:<34} {:>5} {:>9} {:>7} {:>6} {:>7}  {}"
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--kernels", type=Path, default=KERNELS, help="folder of .cu files (default: the engine's)")
     arguments = parser.parse_args()
     try:
-        reports = check_folder(arguments.kernels)
+        reports = check_sources(read_sources((arguments.kernels,)).values())
     except (DeviceError, NoDevice) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Cubins of a kernel folder for one architecture: compiled in parallel, kept by content in a cache folder."""
+"""Cubins of kernel files for one architecture: compiled in parallel, kept by content in a cache folder."""
 
 from __future__ import annotations
 
@@ -6,42 +6,47 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
 from engine.device import DeviceError
-from engine.devices.cuda.nvrtc import OPTIONS, Source, compile_source, kernel_names, nvrtc_version, read_source
+from engine.devices.cuda.nvrtc import OPTIONS, Source, compile_source, nvrtc_version
 
 
 class Cubins:
-    """Machine code by module name. The first request starts the compilation of every module of the folder."""
+    """Machine code by module name. The first request starts the compilation of every module, several at a time."""
 
-    def __init__(self, folder: Path, *, architecture: str, cache: Path) -> None:
-        self._folder = folder
+    def __init__(self, sources: Mapping[str, Source], *, architecture: str, cache_dir: Path) -> None:
+        self._sources = sources
         self._architecture = architecture
-        self._cache = cache
+        self._cache_dir = cache_dir
         self._lock = Lock()
         self._cubins: dict[str, Future[bytes]] = {}
 
     def __getitem__(self, module: str) -> bytes:
-        """The cubin of engine/kernels/<module>.cu. Raises DeviceError with the compiler's log."""
-        with self._lock:
-            if not self._cubins:
-                self._start()
-        if module not in self._cubins:
-            raise DeviceError(f"no kernel file {module}.cu in {self._folder}")
+        """The cubin of <module>.cu. Raises DeviceError, with the compiler's log if it does not compile."""
+        if module not in self._sources:
+            raise DeviceError(f"module {module}: no kernel file {module}.cu")
+        self._start()
         return self._cubins[module].result()
 
-    def _start(self) -> None:
-        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="nvrtc")
-        for name in kernel_names(self._folder):
-            self._cubins[name] = pool.submit(self._load, name)
-        pool.shutdown(wait=False)
+    def precompile(self) -> None:
+        """Compile every module now. Raises DeviceError for the first that does not."""
+        for module in self._sources:
+            self[module]
 
-    def _load(self, module: str) -> bytes:
-        source = read_source(self._folder, module)
-        path = self._cache / f"{source_key(source, self._architecture)}.cubin"
+    def _start(self) -> None:
+        with self._lock:
+            if self._cubins:
+                return
+            pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="nvrtc")
+            self._cubins = {module: pool.submit(self._load, source) for module, source in self._sources.items()}
+            pool.shutdown(wait=False)
+
+    def _load(self, source: Source) -> bytes:
+        path = self._cache_dir / f"{source_key(source, self._architecture)}.cubin"
         try:
             return path.read_bytes()
         except OSError:

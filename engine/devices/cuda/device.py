@@ -14,36 +14,41 @@ from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.kernels import Kernels
 from engine.devices.cuda.memory import Block, CudaBuffer
-from engine.devices.cuda.nvrtc import KERNELS
+from engine.devices.cuda.nvrtc import KERNELS, read_sources
 from engine.devices.cuda.stream import CudaStream
-from engine.devices.cuda.support import MINIMUM_CAPABILITY, Cuda
+from engine.devices.cuda.support import MINIMUM_CAPABILITY, require_cuda
 from reference.spec.errors import NoDevice, OutOfMemory
 
-CACHE = Path.home() / ".cache" / "zeroulp" / "cubins"
 ALIGNMENT = 512  # what CuPy's pool rounds every allocation up to
 
 
 class CudaDevice:
-    """Implements engine.device.Device on the first visible GPU, with a memory pool of its own."""
+    """The first visible GPU. Raises NoDevice, with one line that says what is missing.
 
-    def __init__(self, cuda: Cuda, *, kernels: Path | None = None, cache: Path | None = None) -> None:
-        self.cuda = cuda
-        self.capturing = False
+    cache_dir: where cubins are kept, in a folder of its own; None means ~/.cache/zeroulp.
+    kernel_dirs: folders of kernel files besides engine/kernels.
+    """
+
+    def __init__(self, *, cache_dir: Path | None = None, kernel_dirs: Sequence[Path] = ()) -> None:
+        self.cuda = cuda = require_cuda()
+        self.capturing: CudaStream | None = None
         runtime = cuda.cupy.cuda.runtime
         cuda.cupy.cuda.Device(0).use()
         properties = runtime.getDeviceProperties(0)
         self.capability = (int(properties["major"]), int(properties["minor"]))
-        self._gpu = properties["name"].decode()
+        self._gpu: str = properties["name"].decode()
         if self.capability < MINIMUM_CAPABILITY:
-            oldest = "{}.{}".format(*MINIMUM_CAPABILITY)
-            raise NoDevice(
-                f"device cuda: {self._gpu} has compute capability {self.capability[0]}.{self.capability[1]}, {oldest} is needed"
-            )
+            has, needs = ("{}.{}".format(*pair) for pair in (self.capability, MINIMUM_CAPABILITY))
+            raise NoDevice(f"device cuda: {self._gpu} has compute capability {has}, at least {needs} is needed")
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.l2_bytes = int(properties["l2CacheSize"])
         self._pool = cuda.cupy.cuda.MemoryPool()
-        cubins = Cubins(kernels or KERNELS, architecture=self.architecture, cache=cache or CACHE)
-        self.kernels = Kernels(cuda, cubins)
+        self._cubins = Cubins(
+            read_sources((KERNELS, *kernel_dirs)),
+            architecture=self.architecture,
+            cache_dir=(cache_dir or Path.home() / ".cache" / "zeroulp") / "cuda",
+        )
+        self.kernels = Kernels(cuda, self._cubins)
 
     @property
     def name(self) -> DeviceName:
@@ -67,17 +72,21 @@ class CudaDevice:
         return ALIGNMENT
 
     def alloc(self, shape: Sequence[int], dtype: DTypeLike, name: str) -> CudaBuffer:
-        if self.capturing:
-            raise CaptureError(f"buffer {name!r}: allocated during capture; a graph holds launches only")
-        kind = np.dtype(dtype)
-        needed = -(-math.prod(shape) * kind.itemsize // ALIGNMENT) * ALIGNMENT
+        self.refuse_during_capture(f"an allocation ({name!r})")
+        kind, sizes = np.dtype(dtype), tuple(int(size) for size in shape)
+        if any(size < 0 for size in sizes):
+            raise DeviceError(f"alloc of {name!r}: shape {sizes} has a negative size")
+        needed = -(-math.prod(sizes) * kind.itemsize // ALIGNMENT) * ALIGNMENT
         require_free(self, needed, f"buffer {name!r}")
+        # The pool gives out again what was let go, to whichever stream: no kernel may still be using it.
+        self.cuda.cupy.cuda.runtime.deviceSynchronize()
         try:
             memory = self._pool.malloc(needed)
         except self.cuda.cupy.cuda.memory.OutOfMemoryError:  # enough in all, but not in one piece
-            free = f"{self.free_bytes() / 2**20:,.0f} MiB are free, not in one piece"
-            raise OutOfMemory(f"not enough memory on {self.description}: buffer {name!r} needs {needed / 2**20:,.0f} MiB, {free}") from None
-        return CudaBuffer(Block(self, memory), 0, tuple(shape), kind, name)
+            need = f"buffer {name!r} needs {needed / 2**20:,.0f} MiB"
+            free = f"{self.free_bytes() / 2**20:,.0f} MiB are free, but not in one piece"
+            raise OutOfMemory(f"not enough memory on {self.description}: {need}, {free}") from None
+        return CudaBuffer(Block(self, memory, name), sizes, kind)
 
     def upload(self, values: NDArray[np.generic], name: str) -> CudaBuffer:
         buffer = self.alloc(values.shape, values.dtype, name)
@@ -85,16 +94,13 @@ class CudaDevice:
         return buffer
 
     def free(self, buffer: Buffer) -> None:
-        """Give the whole allocation back, views included. A graph that was captured with it keeps it until it is closed."""
+        """Give the whole allocation back, whichever view of it is given. A graph that uses it becomes stale."""
+        self.refuse_during_capture(f"a free ({buffer.name!r})")
         if not isinstance(buffer, CudaBuffer) or buffer.block.owner is not self:
-            raise DeviceError(f"buffer {buffer.name!r}: freed on a device it does not belong to")
+            raise DeviceError(f"free of {buffer.name!r}: not a buffer of this device")
         if buffer.block.memory is None:
-            raise DeviceError(f"buffer {buffer.name!r}: freed twice")
-        if self.capturing:
-            raise CaptureError(f"buffer {buffer.name!r}: freed during capture; a graph holds launches only")
-        # The pool hands memory out again at once, to whichever stream: no kernel may still be using it.
-        self.cuda.cupy.cuda.runtime.deviceSynchronize()
-        buffer.block.memory = None
+            raise DeviceError(f"free of {buffer.name!r}: it was freed before")
+        buffer.block.free()
 
     def stream(self, *, pdl: bool = False, grid_limit: int | None = None) -> CudaStream:
         return CudaStream(self, pdl=pdl, grid_limit=grid_limit)
@@ -112,3 +118,13 @@ class CudaDevice:
         self.cuda.cupy.cuda.runtime.deviceSynchronize()
         self.kernels.close()
         self._pool.free_all_blocks()
+
+    def precompile(self) -> None:
+        """Compile every kernel file now, in parallel."""
+        self._cubins.precompile()
+
+    def refuse_during_capture(self, what: str) -> None:
+        """Raise CaptureError, and void the capture, if a stream of this device is recording."""
+        if self.capturing is not None:
+            self.capturing.break_off(what)
+            raise CaptureError(f"{what} cannot be recorded: a stream of this device is capturing")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.device import KernelArgument, LaunchError
+from engine.device import DeviceError, KernelArgument, LaunchError
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.memory import CudaBuffer
 from engine.devices.cuda.support import Cuda, checked
@@ -50,13 +50,16 @@ class Kernel:
         """Write the arguments where `parameters` points. Raises LaunchError if they do not fit the kernel."""
         kinds = tuple(map(type, args))
         packer = self._packers.get(kinds) or self._packer(kinds)
-        values = [value.ptr if type(value) is CudaBuffer else 0 if value is None else value for value in args]
+        try:
+            values = [value.ptr if type(value) is CudaBuffer else 0 if value is None else value for value in args]
+        except DeviceError as error:
+            raise LaunchError(f"{self.name}: {error}") from None
         packer.pack_into(self._storage, 0, *values)
 
     def check_geometry(self, grid: int, block: int, shared: int) -> None:
         """Raise LaunchError for a launch that this kernel cannot have."""
-        if not 1 <= block <= self.max_threads:
-            raise LaunchError(f"{self.name}: {block} threads a block, the kernel takes 1 .. {self.max_threads}")
+        if not (1 <= block <= self.max_threads and block % 32 == 0):
+            raise LaunchError(f"{self.name}: block {block}, expected a multiple of 32 up to {self.max_threads}")
         if not 1 <= grid < 2**31:
             raise LaunchError(f"{self.name}: a grid of {grid} blocks")
         if shared < 0 or shared + self.static_shared > SHARED_LIMIT:
@@ -75,9 +78,8 @@ class Kernel:
             raise LaunchError(f"{self.name}: {len(kinds)} arguments, the kernel takes {len(self.sizes)}")
         for i, (kind, size) in enumerate(zip(kinds, self.sizes, strict=True)):
             if _KINDS[kind][1] != size:
-                raise LaunchError(
-                    f"{self.name}: argument {i} is a {kind.__name__} of {_KINDS[kind][1]} bytes, the kernel's has {size}"
-                )
+                given = f"argument {i} is a {kind.__name__} of {_KINDS[kind][1]} bytes"
+                raise LaunchError(f"{self.name}: {given}, the kernel's has {size}")
         packer = struct.Struct("<" + "".join(_KINDS[kind][0] for kind in kinds))
         self._packers[kinds] = packer
         return packer

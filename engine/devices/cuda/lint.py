@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.device import DeviceError
-from engine.devices.cuda.nvrtc import OPTIONS, Source, compile_source, kernel_names, read_source
+from engine.devices.cuda.nvrtc import OPTIONS, Source, compile_source
 from engine.devices.cuda.ptx import Finding, contraction, kernels, lint
 
 ARCHITECTURES = (80, 90, 100)
@@ -48,10 +49,10 @@ class KernelReport:
         return not self.findings
 
 
-def check_folder(folder: Path, architectures: tuple[int, ...] = ARCHITECTURES) -> list[KernelReport]:
-    """Reports of every kernel of a folder for every architecture. Raises DeviceError if a module does not compile."""
-    jobs = [(read_source(folder, name), architecture) for name in kernel_names(folder) for architecture in architectures]
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+def check_sources(sources: Iterable[Source], architectures: tuple[int, ...] = ARCHITECTURES) -> list[KernelReport]:
+    """Reports of every kernel for every architecture. Raises DeviceError if a module does not compile."""
+    jobs = [(source, architecture) for source in sources for architecture in architectures]
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         reports = pool.map(lambda job: check_source(job[0], architecture=job[1]), jobs)
         return [report for module in reports for report in module]
 

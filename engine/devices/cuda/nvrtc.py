@@ -35,18 +35,15 @@ class Compiled:
     log: str
 
 
-def kernel_names(folder: Path) -> list[str]:
-    """Names of the modules in a kernel folder, in order."""
-    return sorted(path.stem for path in folder.glob("*.cu"))
-
-
-def read_source(folder: Path, module: str) -> Source:
-    """The source of one module. Raises DeviceError if there is no such file."""
-    path = folder / f"{module}.cu"
-    if not path.is_file():
-        raise DeviceError(f"no kernel file {path.name} in {folder}")
-    headers = {header.name: header.read_text() for header in sorted(folder.glob("*.cuh"))}
-    return Source(name=path.name, text=path.read_text(), headers=headers)
+def read_sources(folders: Sequence[Path]) -> dict[str, Source]:
+    """Every kernel file of the folders by module name. Raises DeviceError for a name that stands in two folders."""
+    headers = {path.name: path.read_text() for folder in folders for path in sorted(folder.glob("*.cuh"))}
+    sources: dict[str, Source] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*.cu"))):
+        if path.stem in sources:
+            raise DeviceError(f"module {path.stem}: a kernel file of that name in two folders, {path} is one")
+        sources[path.stem] = Source(name=path.name, text=path.read_text(), headers=headers)
+    return sources
 
 
 @cache

@@ -14,7 +14,7 @@ FORBIDDEN = (
     ("flush", re.compile(r"\.ftz"), "flushes subnormals to zero"),
     ("contractible", re.compile(r"^(add|sub|mul)\.(f32|f16|f64|bf16)|^mad\.f"), "leaves the rounding to the compiler"),
     ("rounding", re.compile(r"^(add|sub|mul|fma|div|sqrt|rcp)\.(rz|rm|rp)\."), "does not round to nearest even"),
-    ("double", re.compile(r"^(add|sub|mul|fma|div|sqrt|neg|abs|setp\.\w+|min|max)(\.r[nzmp])?\.f64"), "is double precision"),
+    ("double", re.compile(r"^(add|sub|mul|fma|div|sqrt|neg|min|max)(\.\w+)*\.f64"), "is double precision"),
     ("min-max", re.compile(r"^(min|max)(\.\w+)*\.(f32|f16|bf16)"), "swallows NaN"),
     ("float-atomic", re.compile(r"^(atom|red)\.(\S+\.)?(f32|f64|f16|f16x2|bf16)"), "adds floats in no fixed order"),
     ("call", re.compile(r"^call\b"), "calls a function that was not inlined"),
@@ -131,12 +131,13 @@ def _pdl(name: str, body: Sequence[Instruction], architecture: int) -> Iterator[
 
 def _successors(body: Sequence[Instruction], index: int, labels: dict[str, int]) -> list[int]:
     line = body[index]
-    after = [index + 1] if line.predicate or line.opcode not in ("ret", "exit", "bra", "bra.uni", "brx.idx", "brx.idx.uni") else []
+    kind = line.opcode.split(".")[0]
+    after = [index + 1] if line.predicate or kind not in ("ret", "exit", "bra", "brx") else []
     if line.opcode == WAIT and not line.predicate:
         return []
-    if line.opcode.startswith("bra") and line.opcode != "branchtargets":
+    if kind == "bra":
         return [*after, labels[line.operands.strip()]]
-    if line.opcode.startswith("brx"):
+    if kind == "brx":
         table = body[labels[line.operands.split(",")[-1].strip()]].operands
         return [*after, *(labels[target.strip()] for target in table.split(","))]
     return after

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.device import CaptureError, Counters, DeviceError, KernelArgument, LaunchError
 from engine.devices.cuda.graph import CudaGraph
 from engine.devices.cuda.kernels import Kernel
-from engine.devices.cuda.memory import CudaBuffer
+from engine.devices.cuda.memory import Block, CudaBuffer
 from engine.devices.cuda.support import error_text
 
 if TYPE_CHECKING:
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 
 
 class CudaCapture:
-    """Filled in when the `with` block of `CudaStream.capture` ends."""
+    """See engine.device.Capture."""
 
-    graph: CudaGraph
+    def __init__(self) -> None:
+        self.result: CudaGraph | None = None
+
+    @property
+    def graph(self) -> CudaGraph:
+        if self.result is None:
+            raise CaptureError("there is no graph: the capture has not ended, or it failed")
+        return self.result
 
 
 class CudaStream:
@@ -35,7 +42,8 @@ class CudaStream:
         self._pdl = pdl and device.has_pdl
         self._grid_limit = grid_limit
         self._configs: dict[tuple[Kernel, int, int, int], Any] = {}
-        self._recording: list[Any] | None = None  # memory that the launches of a capture point to
+        self._recording: set[Block] | None = None  # memory that the launches of a capture point to
+        self._broken: str | None = None
         self._launches = self._graph_launches = self._graph_kernels = 0
 
     @property
@@ -54,14 +62,13 @@ class CudaStream:
         if self._recording is None:
             self._launches += 1
         else:
-            self._recording += [arg.block.memory for arg in args if isinstance(arg, CudaBuffer)]
+            self._recording.update(arg.block for arg in args if isinstance(arg, CudaBuffer))
 
     def capture(self) -> AbstractContextManager[CudaCapture]:
         return self._capture()
 
     def synchronize(self) -> None:
-        if self.device.capturing:
-            raise CaptureError("stream: synchronize during capture; a graph holds launches only")
+        self.device.refuse_during_capture("a synchronisation")
         try:
             self.raw.synchronize()
         except self._runtime.CUDARuntimeError as error:
@@ -88,47 +95,55 @@ class CudaStream:
 
     @contextmanager
     def _capture(self) -> Iterator[CudaCapture]:
-        """Thread-local capture: CUDA refuses what cannot be recorded (an allocation, a copy) from this thread too."""
-        if self.device.capturing:
-            raise CaptureError("stream: a capture is already going on on this device")
+        """Thread-local capture: CUDA itself refuses, to this thread, most of what cannot be recorded."""
+        self.device.refuse_during_capture("a second capture")
         capture = CudaCapture()
         self._begin()
         try:
             yield capture
+            self._refuse_broken()
         except BaseException:
             self._abandon()
             raise
-        capture.graph = self._end()
+        capture.result = self._end()
 
     def _begin(self) -> None:
         try:
             self.raw.begin_capture(self._runtime.streamCaptureModeThreadLocal)
         except self._runtime.CUDARuntimeError as error:
             raise CaptureError(f"stream: capture did not begin: {error}") from None
-        self._recording = []
-        self.device.capturing = True
+        self._recording = set()
+        self._broken = None
+        self.device.capturing = self
+
+    def break_off(self, what: str) -> None:
+        """A capture during which something else than a launch was asked for gives no graph."""
+        self._broken = self._broken or what
+
+    def _refuse_broken(self) -> None:
+        if self._broken is not None:
+            raise CaptureError(f"the capture is void: {self._broken} was asked for during it")
 
     def _end(self) -> CudaGraph:
-        memory = self._stop()
+        blocks = self._stop()
         try:
             recorded = self.raw.end_capture()
         except self._runtime.CUDARuntimeError as error:
             raise CaptureError(f"stream: capture failed: {error}") from None
-        return CudaGraph(
-            self.device.cuda, recorded, self.raw, memory=memory, has_pdl=self.device.has_pdl, launched=self._replayed
-        )
+        device = self.device
+        return CudaGraph(device, recorded, self.raw, blocks=blocks, has_pdl=device.has_pdl, launched=self._replayed)
 
     def _abandon(self) -> None:
-        """Ends a capture whose body raised; what was recorded is thrown away and the stream runs again."""
+        """Ends a capture that failed; what was recorded is thrown away and the stream runs again."""
         self._stop()
         error, graph = self._driver.cuStreamEndCapture(self._driver.CUstream(self.raw.ptr))
         if not error:
             self._driver.cuGraphDestroy(graph)
 
-    def _stop(self) -> list[Any]:
-        memory, self._recording = self._recording or [], None
-        self.device.capturing = False
-        return memory
+    def _stop(self) -> set[Block]:
+        blocks, self._recording = self._recording or set(), None
+        self.device.capturing = None
+        return blocks
 
     def _replayed(self, kernels: int) -> None:
         self._graph_launches += 1

@@ -49,7 +49,7 @@ def _driver_installed() -> bool:
 
 
 def _import(module: str, name: str) -> ModuleType:
-    """CuPy warns about toolkits it does not find; what it needs is checked here by use, so warnings say nothing more."""
+    """CuPy warns of toolkits that it does not find; what is needed is tried here, so a warning says nothing more."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -63,7 +63,7 @@ def _refusal(error: str) -> str:
     if "cudaErrorNoDevice" in error:
         return "the NVIDIA driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?)"
     if "cudaErrorInsufficientDriver" in error:
-        return "the NVIDIA driver is older than the CUDA version that CuPy was built for: update it, or use the other extra"
+        return "the NVIDIA driver is too old for the CUDA version of CuPy: update it, or use the other extra"
     return f"the NVIDIA driver does not answer ({error})"
 
 
