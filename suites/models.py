@@ -27,7 +27,7 @@ def _made(folder: Path, name: str, quant: str, shape: SynthShape | None) -> Mode
         if shape is None:
             synth(name, quant=quant, seed=1, path=path)
         else:
-            synth_shape(shape, quant=quant, seed=1, path=path)
+            synth_shape(shape, name=name, quant=quant, seed=1, path=path)
     return open_model(path)
 
 
