@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["not_applicable"]
 
+TEST_KERNELS = Path(__file__).parent / "devices"
+
 # Schedules and modes of the host device under which a kernel must give the same bits.
 HOST_VARIANTS: dict[str, dict[str, Any]] = {
     "in-order": {},
@@ -63,7 +65,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     reason = why_unavailable(request.param)
     if reason is not None:
         pytest.skip(reason)
-    opened = _open_device(request.param)
+    opened = _open_device(request.param, kernel_dirs=(TEST_KERNELS,))
     yield opened
     opened.close()
 
@@ -73,7 +75,7 @@ def host_variant(request: pytest.FixtureRequest) -> Iterator[HostDevice]:
     """The host device under every schedule and mode of HOST_VARIANTS in turn."""
     if request.config.getoption("--device") == "cuda":
         pytest.skip("schedules of the host device, and --device is cuda")
-    opened = HostDevice(**HOST_VARIANTS[request.param])
+    opened = HostDevice(kernel_dirs=(TEST_KERNELS,), **HOST_VARIANTS[request.param])
     yield opened
     opened.close()
 

@@ -105,7 +105,22 @@ class Builder:
             f"#define ZEROULP_HOST 1\n#define SIMT_KERNELS(X) {listed}\n"
             f'#include "language.h"\n#include "{source.resolve()}"\n#include "module.h"\n'
         )
-        self._run([*flags, *includes, "-shared", str(unit), "-o", str(out), "-nostdlib", "-lm", "-lc", "-lgcc"], source)
+        self._run(
+            [
+                *flags,
+                *includes,
+                "-shared",
+                str(unit),
+                "-o",
+                str(out),
+                "-nostdlib",
+                "-Wl,-z,defs",
+                "-lm",
+                "-lc",
+                "-lgcc",
+            ],
+            source,
+        )
 
     def _run(self, arguments: Sequence[str], source: Path) -> str:
         done = subprocess.run([self._compiler.path, *arguments], capture_output=True, text=True, check=False)

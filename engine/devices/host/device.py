@@ -6,8 +6,9 @@ import ctypes
 import math
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +80,7 @@ class HostDevice:
             write_guards=self._workers[0].write_guards,
         )
         self._streams: weakref.WeakSet[HostStream] = weakref.WeakSet()
+        self._tracing: list[Launch] | None = None
         self._closed = False
         if mode == "check":
             library = self._workers[0].library
@@ -172,6 +174,20 @@ class HostDevice:
         """Compile every kernel file now, in parallel."""
         self._builder.all(self._mode)
 
+    @contextmanager
+    def trace(self) -> Iterator[list[Launch]]:
+        """Collect the launches of all streams, checked but not run. Anything but a launch raises CaptureError."""
+        self._refuse_during_capture("a trace")
+        self._tracing = launches = []
+        try:
+            yield launches
+        finally:
+            self._tracing = None
+
+    @property
+    def tracing(self) -> list[Launch] | None:
+        return self._tracing
+
     def statistics(self) -> dict[str, int]:
         """Threads run, switches, barriers, warp operations; in mode check also loads, stores and their bytes."""
         return reports.counters(self._workers)
@@ -259,7 +275,12 @@ class HostDevice:
             call = self._workers[0].library.simt_check_define
             call(ctypes.c_void_p(buffer.ptr), ctypes.c_uint64(buffer.nbytes))
 
+    def _refuse_during_trace(self, what: str) -> None:
+        if self._tracing is not None:
+            raise CaptureError(f"{what} cannot be recorded: the device traces launches")
+
     def _refuse_during_capture(self, what: str) -> None:
+        self._refuse_during_trace(what)
         capturing = [stream.capturing for stream in self._streams if stream.capturing is not None]
         for capture in capturing:
             capture.break_off(what)

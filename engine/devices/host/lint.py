@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from engine.devices.host.arguments import Launch
+from engine.devices.host.device import HostDevice
 from engine.devices.host.memory import HostBuffer
-from engine.devices.host.stream import HostStream
 
 
-def frozen_values(stream: HostStream, step: Callable[[], None], states: Sequence[Callable[[], None]]) -> list[str]:
+def frozen_values(device: HostDevice, step: Callable[[], None], states: Sequence[Callable[[], None]]) -> list[str]:
     """Names every argument, grid, block or shared size of the launches of `step` that differs between the states.
 
-    Each state is a function that sets it up; `step` is then recorded, not run. An empty list: a graph captured in one
-    state is right in all of them.
+    Each state is a function that sets it up; `step` is then traced, not run, and may do nothing but launch, on any
+    stream of the device. An empty list: a graph captured in one state is right in all of them.
     """
     recordings: list[tuple[Launch, ...]] = []
     for state in states:
         state()
-        with stream.capture() as capture:
+        with device.trace() as launches:
             step()
-        recordings.append(capture.graph.launches)
-        capture.graph.close()
+        recordings.append(tuple(launches))
     found: list[str] = []
     for number, recording in enumerate(recordings[1:], 1):
         found += _differences(number, recordings[0], recording)

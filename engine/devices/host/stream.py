@@ -43,6 +43,9 @@ class HostStream:
     ) -> None:
         limited = grid if self._grid_limit is None else min(grid, self._grid_limit)
         launch = prepare(self._device._module(module), kernel, grid=limited, block=block, shared=shared, args=args)
+        if self._device.tracing is not None:
+            self._device.tracing.append(launch)
+            return
         if self._capture is not None:
             self._capture.record(launch)
             return
@@ -73,6 +76,7 @@ class HostStream:
         if self._capture is not None:
             self._capture.break_off("a graph launch")
             raise CaptureError("a graph launch cannot be recorded")
+        self._device._refuse_during_trace("a graph launch")
         self._device._run(graph.nodes, graph.launches)
         self._graph_launches += 1
         self._graph_kernels += graph.kernels

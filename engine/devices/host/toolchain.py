@@ -30,6 +30,7 @@ BASE_FLAGS = (
     "-fwrapv",
     "-ffp-contract=off",  # every rounding of reference/NUMERICS.md and no other
     "-fno-math-errno",
+    "-fstack-clash-protection",  # a deep frame meets the page below its stack, not another stack
     "-Wno-unknown-pragmas",
 )
 # Undefined behaviour traps, and every load and store of a kernel calls the checker (csrc/module.h).

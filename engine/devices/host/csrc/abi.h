@@ -29,7 +29,10 @@ enum AccessKind : int32_t { READ, WRITE, ATOMIC };
 struct Api {
   void (*block_barrier)(int site);
   uint64_t (*warp_operation)(Operation op, uint32_t mask, uint64_t value, int source, void* fragments, int site);
-  void (*yield_point)();  // another thread may run here under a random schedule
+  // Before an atomic: another thread may run here. Then what is at the address, and the exchange (returns what was there).
+  void (*atomic_begin)(const void* address, int bytes);
+  uint64_t (*atomic_load)(const void* address, int bytes);
+  uint64_t (*atomic_exchange)(void* address, uint64_t expected, uint64_t desired, int bytes);
   void (*access)(const void* address, int bytes, AccessKind kind, const void* pc);
 };
 

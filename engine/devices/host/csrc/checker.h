@@ -81,6 +81,7 @@ static inline void touch_byte(Cell& cell, const char* p, int bytes, AccessKind k
 }
 
 static inline void touch(Cell* cell, const char* p, int bytes, AccessKind kind, const void* pc, Space space) {
+  (kind == READ ? rt.counters.loads : rt.counters.stores)++;
   for (int i = 0; i < bytes; i++) touch_byte(cell[i], p + i, bytes, kind, pc, space);
 }
 
@@ -120,7 +121,6 @@ static void access(const void* address, int bytes, AccessKind kind, const void* 
     if ((p - rt.stacks) / (ptrdiff_t)STACK_BYTES != rt.stack) note(OTHER_STACK, STACK, p, bytes, pc);
     return;
   }
-  (kind == READ ? rt.counters.loads : rt.counters.stores)++;
   const bool power_of_two = bytes <= 16 && !(bytes & (bytes - 1));
   if (power_of_two && ((uintptr_t)p & (bytes - 1))) note(MISALIGNED, ELSEWHERE, p, bytes, pc);
   char* dynamic = rt.context->dynamic_shared;
@@ -133,6 +133,27 @@ static void access(const void* address, int bytes, AccessKind kind, const void* 
     access_module(p, bytes, kind, pc);
   }
   if (rt.options.preempt && rt.options.order == RANDOM && !random_below((uint32_t)rt.options.preempt)) yield_point();
+}
+
+static void atomic_begin(const void* address, int bytes) {
+  yield_point();
+  access(address, bytes, ATOMIC, __builtin_return_address(0));
+}
+
+static uint64_t atomic_load(const void* address, int bytes) {
+  return bytes == 4 ? __atomic_load_n((const uint32_t*)address, __ATOMIC_RELAXED)
+                    : __atomic_load_n((const uint64_t*)address, __ATOMIC_RELAXED);
+}
+
+static uint64_t atomic_exchange(void* address, uint64_t expected, uint64_t desired, int bytes) {
+  const int relaxed = __ATOMIC_RELAXED;
+  if (bytes == 4) {
+    uint32_t seen = (uint32_t)expected;
+    __atomic_compare_exchange_n((uint32_t*)address, &seen, (uint32_t)desired, false, relaxed, relaxed);
+    return seen;
+  }
+  __atomic_compare_exchange_n((uint64_t*)address, &expected, desired, false, relaxed, relaxed);
+  return expected;
 }
 
 static void check_block_start() {

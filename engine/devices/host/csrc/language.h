@@ -122,18 +122,11 @@ template <class T> static inline T __ldg(const T* address) { return *address; }
 namespace simt {
 template <class T, class F> static inline T read_modify_write(T* address, F change) {  // atomic across workers too
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "atomics have 4 or 8 bytes");
-  api.yield_point();
-  api.access(address, sizeof(T), ATOMIC, __builtin_return_address(0));
-  if constexpr (sizeof(T) == 4) {
-    uint32_t old = __atomic_load_n((uint32_t*)address, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n((uint32_t*)address, &old, bits<uint32_t>(change(bits<T>(old))), false,
-                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
-    return bits<T>(old);
-  } else {
-    uint64_t old = __atomic_load_n((uint64_t*)address, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n((uint64_t*)address, &old, bits<uint64_t>(change(bits<T>(old))), false,
-                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
-    return bits<T>(old);
+  api.atomic_begin(address, sizeof(T));
+  for (uint64_t old = api.atomic_load(address, sizeof(T));;) {
+    const uint64_t seen = api.atomic_exchange(address, old, pack(change(unpack<T>(old))), sizeof(T));
+    if (seen == old) return unpack<T>(old);
+    old = seen;
   }
 }
 }  // namespace simt

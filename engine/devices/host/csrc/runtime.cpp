@@ -31,7 +31,8 @@ SIMT_EXPORT void simt_runtime_stop() {
 
 // `shared` stays with the caller and must outlive the module.
 SIMT_EXPORT void simt_attach(simt::Module* module, const simt::Range* shared, int64_t count) {
-  *module->api = {simt::block_barrier, simt::warp_operation, simt::yield_point, simt::access};
+  *module->api = {simt::block_barrier, simt::warp_operation,  simt::atomic_begin,
+                  simt::atomic_load,   simt::atomic_exchange, simt::access};
   module->shared = shared;
   module->shared_count = count;
 }
