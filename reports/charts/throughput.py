@@ -1,0 +1,113 @@
+"""throughput.png: measured tokens per second, median and range, by toggle. Drawn from GPU rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from reports.charts.style import FONT, Theme, bar_labels, dress, headline, legend_above, new_figure
+from reports.frames import common, describe, naming
+from reports.text import label
+from reports.units import count, plural, short
+
+MOST_BARS = 24  # of one panel
+MOST_PANELS = 10
+BAR_INCHES, PANEL_INCHES = 0.22, 0.95
+KINDS = (("decode_tps", "Decode"), ("prefill_tps", "Prefill"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Bars in tokens per second: median, least and most over the repeats. `graph_on[i]` chooses the fill."""
+
+    title: str
+    labels: tuple[str, ...]
+    medians: tuple[float, ...]
+    least: tuple[float, ...]
+    most: tuple[float, ...]
+    graph_on: tuple[bool, ...]
+    note: str
+
+
+def panels(rows: pd.DataFrame) -> tuple[Panel, ...]:
+    """A panel for every model and phase that was timed: speeds of unlike models would not fit on one scale."""
+    found = [
+        _panel(timed, f"{phase} · {label(common(timed), longest=56)}", kind)
+        for model, mine in rows.groupby("model", sort=False)
+        for kind, phase in KINDS
+        if len(timed := mine[mine[f"{kind}_median"].notna()])
+    ]
+    return tuple(found[:MOST_PANELS])
+
+
+def draw(chosen: tuple[Panel, ...], theme: Theme) -> Figure:
+    """The picture of the panels, one below the other."""
+    heights = [PANEL_INCHES + BAR_INCHES * len(panel.labels) for panel in chosen]
+    figure = new_figure(theme, height=sum(heights))
+    all_axes = figure.subplots(len(chosen), 1, squeeze=False, height_ratios=heights)
+    for axes, panel in zip(all_axes[:, 0], chosen, strict=True):
+        _bars(axes, panel, theme)
+    return figure
+
+
+def _panel(rows: pd.DataFrame, title: str, kind: str) -> Panel:
+    columns = [name for name in naming(rows) if name != "model"]
+    note = ""
+    if len(rows) > MOST_BARS:
+        note = f"; {plural(len(rows) - MOST_BARS, 'more row')} not drawn, all are in the table"
+        rows = rows.head(MOST_BARS)
+    graph = rows["toggle graph"] == "on" if "toggle graph" in rows.columns else [False] * len(rows)
+    return Panel(
+        title=title,
+        labels=tuple(label(describe(row, columns), longest=64) for _, row in rows.iterrows()),
+        medians=tuple(rows[f"{kind}_median"]),
+        least=tuple(rows[f"{kind}_min"]),
+        most=tuple(rows[f"{kind}_max"]),
+        graph_on=tuple(bool(on) for on in graph),
+        note=note,
+    )
+
+
+def _bars(axes: Axes, panel: Panel, theme: Theme) -> None:
+    dress(axes, theme)
+    axes.grid(axis="x", color=theme.grid, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for wanted, name in ((True, "graph on"), (False, "graph off")):
+        places = [place for place, on in enumerate(panel.graph_on) if on is wanted]
+        if places:
+            _series(axes, panel, places, name, theme)
+    bar_labels(axes, panel.labels)
+    axes.set_xlim(0, max(panel.most) * 1.1)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value) if value < 1e5 else short(value)))
+    headline(axes, panel.title, theme)
+    axes.set_xlabel(f"tokens/s: median, least and most over the repeats{panel.note}", loc="left")
+    if len(set(panel.graph_on)) > 1:
+        legend_above(axes, theme, columns=2)
+
+
+def _series(axes: Axes, panel: Panel, places: list[int], name: str, theme: Theme) -> None:
+    """The bars at some places, with whiskers and the median in figures."""
+    medians = [panel.medians[place] for place in places]
+    axes.barh(
+        places,
+        medians,
+        height=0.72,
+        color=theme.series[0 if name == "graph on" else 1],
+        edgecolor=theme.paper,
+        hatch="" if name == "graph on" else "///",
+        label=name,
+        xerr=(
+            [panel.medians[place] - panel.least[place] for place in places],
+            [panel.most[place] - panel.medians[place] for place in places],
+        ),
+        error_kw={"ecolor": theme.ink, "elinewidth": 1.2, "capsize": 3},
+    )
+    gap = max(panel.most) * 0.01
+    for place, median in zip(places, medians, strict=True):
+        text = count(round(median, 1 if median < 100 else 0))
+        axes.text(panel.most[place] + gap, place, text, va="center", fontsize=FONT - 1, color=theme.ink)

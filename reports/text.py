@@ -1,0 +1,62 @@
+"""Foreign text (file names, models, toggles, error texts) made safe to show.
+
+Everything a row stores came from somewhere else. `one_line` is applied to all of it before any rendering, `markdown`
+on top of it for report.md; HTML is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST_LINE = 400  # characters of a foreign text in a table; rows.jsonl keeps the whole
+
+_SYNTAX = re.compile(r"[\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
+_LINE_START = re.compile(r"^([-+=#]|\d+(?=[.)]))")
+_LINK = re.compile(r"(://|\bwww\.)")
+_REFERENCE = re.compile(r"([@#])(?=\S)")
+_NO_MENTION = "\u200b"  # the forge looks for names in the finished page, where no escape is left: break the name itself
+
+
+def one_line(text: object, *, longest: int = LONGEST_LINE) -> str:
+    """One line of visible characters: controls, line ends, direction marks and lone surrogates become \\n, \\x1b ..."""
+    visible = "".join(_visible(character) for character in str(text))
+    if len(visible) <= longest:
+        return visible
+    head = (longest - 5) // 2
+    return f"{visible[:head]} ... {visible[-(longest - 5 - head) :]}"
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, table border, link, mention or issue number in it works."""
+    escaped = _SYNTAX.sub(lambda found: "\\" + found.group(), one_line(text, longest=max(LONGEST_LINE, len(text))))
+    escaped = _LINK.sub(lambda found: found.group().replace(":", "\\:").replace(".", "\\."), escaped)
+    escaped = _REFERENCE.sub(lambda found: found.group() + _NO_MENTION, escaped)
+    escaped = "".join(_ENTITIES.get(character, character) for character in escaped)
+    return _LINE_START.sub(_escaped_start, escaped)
+
+
+def fenced(text: str) -> str:
+    """A Markdown code block; the fence is longer than any run of backticks inside."""
+    runs = [len(run) for run in re.findall(r"`+", text)]
+    fence = "`" * max(3, 1 + max(runs, default=0))
+    lines = "\n".join(one_line(line, longest=len(line) * 10 + 1) for line in text.split("\n"))
+    return f"{fence}\n{lines}\n{fence}"
+
+
+def label(text: object, *, longest: int = 44) -> str:
+    """A label for a picture: ASCII (the font has it), dollar signs that start no formula, cut in the middle."""
+    plain = one_line(text, longest=10_000).encode("ascii", "backslashreplace").decode("ascii")
+    return one_line(plain, longest=longest).replace("$", r"\$")
+
+
+def _visible(character: str) -> str:
+    if character == " " or unicodedata.category(character)[0] not in "CZ":
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if ord(character) != 0xA0 else " "
+
+
+def _escaped_start(found: re.Match[str]) -> str:
+    start = found.group()
+    return f"&#{ord(start)};" if len(start) == 1 and not start.isdigit() else f"{start}&#8203;"
