@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from harness.adapters.models import file_quant
 from harness.adapters.settings import canonical_toggles
 from harness.config import SHAPE_FIELDS, Config, Group, Value, is_path
 from harness.errors import BadCall
@@ -14,15 +16,12 @@ from harness.schema import Shape
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """A model to run: made by name, type and seed, or a file (then `quant` is empty until it is opened)."""
+    """A model to run: made by name, type and seed, or a file."""
 
-    name: str
+    name: str  # of a file, its stem
     quant: str
     seed: int
-
-    @property
-    def is_file(self) -> bool:
-        return is_path(self.name)
+    path: Path | None  # None: to be made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +58,11 @@ def _group_rows(group: Group, device: str) -> Iterable[RowConfig]:
 
 def _models(group: Group) -> Iterable[ModelChoice]:
     for name in group.models:
-        for quant in ("",) if is_path(name) else group.quants:
-            yield ModelChoice(name=name, quant=quant, seed=group.seed)
+        if is_path(name):
+            yield ModelChoice(name=Path(name).stem, quant=file_quant(Path(name)), seed=0, path=Path(name))
+        else:
+            for quant in group.quants:
+                yield ModelChoice(name=name, quant=quant, seed=group.seed, path=None)
 
 
 def _matches(fields: Mapping[str, Value], exclusion: Mapping[str, tuple[Value, ...]]) -> bool:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,11 +99,9 @@ def _start(task: Task, pool: Pool) -> _Running:
             start_new_session=True,
         )
     assert process.stdin is not None
-    try:
+    with suppress(BrokenPipeError):  # it died at once; its exit status says how
         process.stdin.write(msgspec.json.encode(task.job) + b"\n")
         process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it died at once; its exit status says how
     return _Running(task=task, process=process, start=time.monotonic())
 
 
@@ -144,17 +143,13 @@ def _death(code: int, log: Path) -> str:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        try:
+        with suppress(ProcessLookupError):  # it ended by itself meanwhile
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it ended by itself meanwhile
         process.wait()
     _close(process)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
-        try:
+        with suppress(BrokenPipeError):  # unread input of a process that is gone
             process.stdin.close()
-        except BrokenPipeError:
-            pass  # unread input of a process that is gone

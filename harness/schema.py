@@ -133,6 +133,11 @@ class Plan(Record, frozen=True, kw_only=True):
     started: str  # UTC, ISO 8601
     command: str  # as it was called
     rows: tuple[PlannedRow, ...]
+    matrix: str = ""  # the TOML text the rows came from, so that a run can be resumed
+    matrix_path: str = ""  # where it lay: paths of models in it are relative to its folder
+    where: str = ""
+    device: str = ""
+    repeats: int = 0  # 0: as the matrix says
 
 
 class Gpu(Record, frozen=True, kw_only=True):

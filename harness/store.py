@@ -93,14 +93,16 @@ def read_run(folder: Path) -> StoredRun:
     environment = _read_record(folder / ENVIRONMENT, Environment)
     found, problems = read_rows(folder / ROWS)
     rows = {row.id: row for row in found}
-    planned = {row.id for row in plan.rows}
+    foreign = len(rows.keys() - {row.id for row in plan.rows})
+    if foreign:
+        problems.append(f"{foreign} rows were made with other code or another matrix than the plan's and are not shown")
     return StoredRun(
         folder=folder,
         plan=plan,
         environment=environment,
         rows=tuple(rows[row.id] for row in plan.rows if row.id in rows),
         missing=tuple(row for row in plan.rows if row.id not in rows),
-        problems=(*problems, *(f"row {key} is not in the plan" for key in rows if key not in planned)),
+        problems=tuple(problems),
     )
 
 

@@ -7,20 +7,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.device import Device
-from engine.devices.cuda import open_cuda
+from engine.devices import open_device, why_unavailable
+from engine.devices.cuda import CudaDevice
 from engine.devices.cuda.ceilings import Measured, measure_ceilings
-from engine.devices.cuda.device import CudaDevice
 from engine.devices.cuda.nvrtc import OPTIONS
 from engine.devices.host import HostDevice
 from engine.devices.host.toolchain import find_compiler
 from harness.job import Probe
 from harness.schema import Ceiling, Gpu
+from reference.spec.errors import NoDevice
+
+
+def chosen(name: str) -> str:
+    """The device that `auto` means here: cuda if a GPU answers, else host."""
+    return name if name != "auto" else "host" if why_unavailable("cuda") else "cuda"
+
+
+def require(name: str) -> None:
+    """Raises NoDevice, with what is missing and how to mend it, if a device is not here."""
+    reason = why_unavailable(name)
+    if reason is not None:
+        raise NoDevice(reason)
 
 
 @contextmanager
 def opened(name: str, cache: Path) -> Iterator[Device]:
     """A device by name; compiled kernels are kept below `cache`. Raises NoDevice with what is missing."""
-    device: Device = open_cuda(cache=cache / "cubins") if name == "cuda" else HostDevice(cache_dir=cache)
+    device = open_device(name, cache_dir=cache)
     try:
         yield device
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from harness.schema import ModelFacts
 from harness.store import write_atomically
 from harness.work_model import ModelSize, TensorFacts, model_size
 from reference.spec.model import Model, open_model
-from reference.synth import synth
+from reference.synth import synth, synth_bytes, synth_names, synth_quants
 
 KV_BYTES = {"f32": 4, "f16": 2}
 
@@ -43,13 +43,30 @@ def synthetic(name: str, quant: str, seed: int, cache: Path) -> ModelFile:
     return ModelFile(path=path, facts=_facts(path, name, quant, _noted_sha256(path)))
 
 
+def require_known(name: str, quant: str) -> None:
+    """Raises BadCall if there is no synthetic model of this name, or no such type."""
+    if name not in synth_names():
+        raise BadCall(f"model {name!r}: expected one of {', '.join(synth_names())}, or the path of a .gguf file")
+    if quant not in synth_quants():
+        raise BadCall(f"quant {quant!r}: expected one of {', '.join(synth_quants())}")
+
+
+def synthetic_bytes(name: str, quant: str) -> int:
+    """Disk a model takes. Raises BadInput for a name, type or pair that there is not."""
+    return synth_bytes(name, quant)
+
+
 def user_file(path: Path) -> ModelFile:
-    """A user's own file, checked. Its `quant` is the type of most of its weights."""
-    model = open_model(path)
-    weights: Counter[str] = Counter()
-    for info in model.file.tensors.values():
-        weights[info.type] += info.nbytes
-    return ModelFile(path=path, facts=_facts(path, path.stem, weights.most_common(1)[0][0], _sha256(path)))
+    """A user's own file, checked. Raises BadInput."""
+    return ModelFile(path=path, facts=_facts(path, path.stem, file_quant(path), _sha256(path)))
+
+
+def file_quant(path: Path) -> str:
+    """The type of most of a file's bytes. Raises BadInput if it is no model."""
+    types: Counter[str] = Counter()
+    for info in open_model(path).file.tensors.values():
+        types[info.type] += info.nbytes
+    return types.most_common(1)[0][0]
 
 
 def open_file(path: Path) -> Model:
@@ -101,10 +118,10 @@ def _forget_others(path: Path, pattern: str) -> None:
 
 
 def require_disk(folder: Path, needed: int, what: str) -> None:
-    """Raise BadCall if the disk under `folder` has less than `needed` bytes left."""
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
-    if needed > free:
+    """Raise BadCall if the disk that would take `folder` has less than `needed` bytes left."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if not needed <= free:
         raise BadCall(
-            f"not enough disk in {folder}: {what} need {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+            f"not enough disk in {folder}: {what} take {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
         )
