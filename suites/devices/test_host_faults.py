@@ -1,4 +1,4 @@
-"""Faults of a kernel that no comparison of values need show: each planted one is caught by name, its sound twin passes."""
+"""Faults that no comparison of values need show: each planted one is caught by name, its sound twin passes."""
 
 from __future__ import annotations
 

@@ -178,7 +178,8 @@ class HostDevice:
     def trace(self) -> Iterator[list[Launch]]:
         """Collect the launches of all streams, checked but not run. Anything but a launch raises CaptureError."""
         self._refuse_during_capture("a trace")
-        self._tracing = launches = []
+        launches: list[Launch] = []
+        self._tracing = launches
         try:
             yield launches
         finally:

@@ -102,16 +102,16 @@ static char* find_damage(char* start, uint64_t bytes) {
   return damaged;
 }
 
-// Has this launch written into the guards of one of its own buffers? Then the error text says so.
+// False if this launch wrote into the guards of its own buffers: the error text then says so, unless it says more.
 static bool guards_sound(const Node* node) {
+  bool sound = true;
   for (uint32_t i = 0; i < node->buffer_count; i++) {
     const Argument& a = node->buffers[i];
-    if (char* at = find_damage(a.allocation_start, a.allocation_bytes)) {
-      snprintf(rt.error, sizeof rt.error, "wrote outside a buffer, at address #%p", (void*)at);
-      return false;
-    }
+    char* const at = find_damage(a.allocation_start, a.allocation_bytes);
+    if (at && !rt.error[0]) snprintf(rt.error, sizeof rt.error, "wrote outside a buffer, at address #%p", (void*)at);
+    sound = sound && !at;
   }
-  return true;
+  return sound;
 }
 
 static bool run_share(const Node* node, int worker, int workers) {

@@ -69,7 +69,7 @@ SIMT_EXPORT int simt_run(const simt::Node* nodes, int count, const simt::Options
       if (result) __atomic_store_n(sync + 1, 1, __ATOMIC_RELEASE);
       else if (!meet(sync, (uint32_t)(i + 1) * workers)) result = -1;
     }
-    if (!result && worker == 0 && !guards_sound(&nodes[i])) {
+    if (worker == 0 && !guards_sound(&nodes[i]) && !result) {
       result = i + 1;
       if (workers > 1) __atomic_store_n(sync + 1, 1, __ATOMIC_RELEASE);
     }
