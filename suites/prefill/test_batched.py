@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.device import Device
+from suites.conftest import not_applicable
 from suites.models import Models, assert_same_bits, random_tokens, session
 
 LENGTHS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000)
@@ -75,9 +76,11 @@ def test_decode_goes_on_from_either(device: Device, models: Models) -> None:
         assert_same_bits(batched.decode(int(token)), sequential.decode(int(token)), "decode")
 
 
-@pytest.mark.parametrize("length", [pytest.param(n, marks=pytest.mark.gpu_only) for n in LONG])
+@pytest.mark.parametrize("length", LONG)
 def test_long_prompts(device: Device, models: Models, length: int) -> None:
     """Past 4096 positions: batched in chunks of 512 against batched in one odd chunk and decode steps at the end."""
+    if device.name == "host":
+        not_applicable("thousands of sequential steps of the tiny model are for a GPU")
     model = models.tiny("Q4_K_M")
     tokens = random_tokens(model, length, seed=23)
     chunks, odd = session(device, model, context=length), session(device, model, context=length, chunk=1021)
