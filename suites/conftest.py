@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["not_applicable"]
 
-TEST_KERNELS = Path(__file__).parent / "devices"
+TEST_KERNELS = Path(__file__).parent / "devices" / "kernels"
 
 # Schedules and modes of the host device under which a kernel must give the same bits.
 HOST_VARIANTS: dict[str, dict[str, Any]] = {
