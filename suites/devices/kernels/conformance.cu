@@ -112,3 +112,17 @@ extern "C" __global__ void copy_streaming(uint4* out, const uint4* in, int piece
     out[i] = stage[threadIdx.x];
   }
 }
+
+// out: (6,) what arrived: is the pointer not null, the four scalars (the float by its bits), and the number of blocks
+extern "C" __global__ void arguments(long long* out, const float* nothing, long long wide, int number,
+                                     unsigned unsigned_number, float real) {
+  pdl_launch_dependents();
+  pdl_wait();
+  if (blockIdx.x || threadIdx.x) return;
+  out[0] = nothing != nullptr;
+  out[1] = wide;
+  out[2] = number;
+  out[3] = unsigned_number;
+  out[4] = __float_as_uint(real);
+  out[5] = gridDim.x;
+}
