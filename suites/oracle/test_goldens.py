@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ Goldens = Callable[[str], Golden]
 
 
 @pytest.fixture(scope="module")
-def goldens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Goldens]:
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> Goldens:
     folder: Path = tmp_path_factory.mktemp("goldens")
     loaded: dict[str, Golden] = {}
 
