@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from harness.schema import PlannedRow, Row
+from reports.document import Command
 from reports.text import one_line
 
 
@@ -17,6 +18,11 @@ def configuration(row: Row | PlannedRow) -> str:
         f"{one_line(row.model.name)} {one_line(row.model.quant)} on {one_line(row.device)}; "
         f"{start}prompt {shape.prompt} + {shape.generated}, context {shape.context}; {toggles}"
     )
+
+
+def typed(text: str) -> Command:
+    """A command in a box of its own, on one line of visible characters."""
+    return Command(text=one_line(text, longest=4000))
 
 
 def command(run_command: str, row: Row | PlannedRow) -> str:
@@ -32,7 +38,7 @@ def command(run_command: str, row: Row | PlannedRow) -> str:
         "context": shape.context,
         **row.toggles,
     }
-    return f"{one_line(run_command, longest=4000)} --where {shlex.quote(where(facts))}"
+    return f"{run_command} --where {shlex.quote(where(facts))}"
 
 
 def where(facts: dict[str, str | int]) -> str:

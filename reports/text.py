@@ -13,7 +13,7 @@ LONGEST_LINE = 400  # characters of a foreign text in a table; rows.jsonl keeps 
 
 _SYNTAX = re.compile(r"[\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
-_LINE_START = re.compile(r"^([-+=#]|\d+(?=[.)]))")
+_LINE_START = re.compile(r"^(\d*)([-+.)]|#+|=+)(?=[ \-=]|$)")  # a list, heading or underline
 _LINK = re.compile(r"(://|\bwww\.)")
 _REFERENCE = re.compile(r"([@#])(?=\S)")
 _NO_MENTION = "\u200b"  # the forge looks for names in the finished page, where no escape is left: break the name itself
@@ -34,7 +34,7 @@ def markdown(text: str) -> str:
     escaped = _LINK.sub(lambda found: found.group().replace(":", "\\:").replace(".", "\\."), escaped)
     escaped = _REFERENCE.sub(lambda found: found.group() + _NO_MENTION, escaped)
     escaped = "".join(_ENTITIES.get(character, character) for character in escaped)
-    return _LINE_START.sub(_escaped_start, escaped)
+    return _LINE_START.sub(r"\1\\\2", escaped)
 
 
 def fenced(text: str) -> str:
@@ -55,8 +55,3 @@ def _visible(character: str) -> str:
     if character == " " or unicodedata.category(character)[0] not in "CZ":
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii") if ord(character) != 0xA0 else " "
-
-
-def _escaped_start(found: re.Match[str]) -> str:
-    start = found.group()
-    return f"&#{ord(start)};" if len(start) == 1 and not start.isdigit() else f"{start}&#8203;"

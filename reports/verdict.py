@@ -61,10 +61,10 @@ OUTCOMES: dict[Outcome, OutcomeInfo] = {
 }
 
 EXIT_CODES: dict[int, tuple[str, str, Tone]] = {
-    0: ("✅", "PASS", "good"),
-    1: ("❌", "PARITY FAILURE", "bad"),
-    2: ("⛔", "BROKEN", "bad"),
-    3: ("❔", "CANNOT TELL", "unsure"),
+    0: ("✓", "PASS", "good"),
+    1: ("✗", "PARITY FAILURE", "bad"),
+    2: ("⚠", "BROKEN", "bad"),
+    3: ("?", "CANNOT TELL", "unsure"),
 }
 EXIT_MEANINGS: dict[int, str] = {
     0: "pass: everything that was owed is there and equal to the last bit",

@@ -77,6 +77,8 @@ def draw(cells: Matrix, theme: Theme) -> Figure:
     for y, marks in enumerate(cells.marks):
         for x, mark in enumerate(marks):
             _cell(axes, x, y, mark, theme)
+    if not cells.lines:
+        axes.text(0, 0, "Nothing was compared.", ha="center", va="center", fontsize=FONT + 2, color=theme.ink)
     size = FONT if len(cells.columns) < 6 else FONT - 2
     axes.set_xticks(range(len(cells.columns)), labels=cells.columns, fontsize=size)
     axes.xaxis.tick_top()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from harness.schema import Environment
 from harness.store import StoredRun
-from reports.document import Block, Command, Paragraph, Section, Table, table
-from reports.reproduce import configuration
+from reports.document import Block, Paragraph, Section, Table, table
+from reports.reproduce import configuration, typed
 from reports.text import one_line
 from reports.units import count, plural, short
 from reports.verdict import outcome
 
 
 def section(run: StoredRun) -> Section:
-    blocks: list[Block] = [Paragraph(text="To make this run again:"), Command(text=run.environment.command)]
+    blocks: list[Block] = [Paragraph(text="To make this run again:"), typed(run.environment.command)]
     if run.plan.command != run.environment.command:
-        blocks += [Paragraph(text="It was called as:"), Command(text=run.plan.command)]
+        blocks += [Paragraph(text="It was called as:"), typed(run.plan.command)]
     other = [row for row in run.rows if row.environment != run.environment.id]
     if other:
         text = f"{plural(len(other), 'row')} came from another environment than this one; do not compare their speeds."

@@ -6,8 +6,8 @@ import pandas as pd
 
 from harness.schema import Check, Row
 from harness.store import StoredRun
-from reports.document import Block, Cell, Command, Paragraph, Picture, Section, Tone, table
-from reports.reproduce import command, configuration
+from reports.document import Block, Cell, Paragraph, Picture, Section, Tone, table
+from reports.reproduce import command, configuration, typed
 from reports.text import one_line
 from reports.units import plural
 from reports.verdict import check_failure, failed
@@ -57,8 +57,9 @@ def _first_difference(run: StoredRun) -> list[Block]:
                 text = f"First: row {one_line(row.id)}, {one_line(check_failure(check))}."
                 if check.first_difference:
                     text += f" First difference at {one_line(check.first_difference)}."
-                text += f" The row is {configuration(row)}. To make it again:"
-                return [Paragraph(text=text, tone="bad"), Command(text=command(run.environment.command, row))]
+                again = f"The row is {configuration(row)}. To make it again:"
+                what = Paragraph(text=text, tone="bad")
+                return [what, Paragraph(text=again), typed(command(run.environment.command, row))]
     return []
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.schema import Row
 from harness.store import StoredRun
 from reports.document import Block, Paragraph, Picture, Section, table
-from reports.frames import configuration_columns, describe, varying
+from reports.frames import configuration_columns, describe, naming, varying
 from reports.units import percent, plural, spread
 
 KINDS = (("decode_tps_median", "decode"), ("prefill_tps_median", "prefill"))
@@ -35,7 +35,7 @@ def section(run: StoredRun, rows: pd.DataFrame) -> Section:
 
 def _speeds(run: StoredRun, timed: pd.DataFrame) -> Block:
     stored: dict[str, Row] = {row.id: row for row in run.rows}
-    columns = varying(timed, configuration_columns(timed)) or ["model", "quant"]
+    columns = naming(timed)
     lines = []
     for _, line in timed.iterrows():
         metrics = stored[line["id"]].metrics
@@ -45,7 +45,7 @@ def _speeds(run: StoredRun, timed: pd.DataFrame) -> Block:
         figures = (spread(metrics.decode_tps), "—" if share is None else percent(share), spread(metrics.prefill_tps))
         lines.append((describe(line, columns), line["outcome"], *figures, spread(metrics.host_us_per_token)))
     names = ("configuration", "parity", "decode, tokens/s", "of read ceiling", "prefill, tokens/s", "CPU µs per token")
-    return table("Median (least to most over the repeats)", names, lines, numbers=names[2:])
+    return table("Median (least to most over the repeats)", names, lines, numbers=names[2:], folded=len(lines) > 40)
 
 
 def _effects(timed: pd.DataFrame) -> list[Block]:

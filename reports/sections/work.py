@@ -46,7 +46,7 @@ def _table(made: pd.DataFrame) -> Table:
         )
         for _, line in lines.iterrows()
     ]
-    return table(caption, ("setting", *HEADINGS), cells, numbers=HEADINGS)
+    return table(caption, ("setting", *HEADINGS), cells, numbers=HEADINGS, folded=len(cells) > 16)
 
 
 def _figure(value: float, unit: str) -> str:
