@@ -17,7 +17,7 @@ from reference.spec.errors import BadInput
 from reference.spec.gguf_header import HeaderReader, MetaValue, SkippedArray, TensorInfo, kind_of
 from reference.spec.layout import WEIGHT_TYPES
 
-__all__ = ["GgufFile", "MetaValue", "SkippedArray", "TensorInfo", "open_gguf"]
+__all__ = ["GgufFile", "MetaValue", "SkippedArray", "TensorInfo", "open_gguf", "shown_path"]
 
 DEFAULT_ALIGNMENT = 32
 
@@ -48,7 +48,7 @@ class GgufFile:
 
     def fault(self, what: str) -> BadInput:
         """The error for a fault in this file's content: one line that begins with its path."""
-        return BadInput(f"{_shown(self.path)}: {what}")
+        return BadInput(f"{shown_path(self.path)}: {what}")
 
 
 def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
@@ -58,7 +58,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
     part of a split model, or whose table contradicts itself. An unsupported tensor type is found where it is used.
     """
     data = _map(Path(path))
-    reader = HeaderReader(_shown(Path(path)), data)
+    reader = HeaderReader(shown_path(Path(path)), data)
     tensor_count, key_count = reader.counts()
     metadata = reader.metadata(key_count)
     _refuse_split(reader, metadata)
@@ -76,14 +76,14 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
     return GgufFile(path=Path(path), metadata=MappingProxyType(metadata), tensors=MappingProxyType(tensors), data=data)
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """The path as one line of text, whatever letters are in it."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
 
 def _map(path: Path) -> mmap.mmap:
-    shown = _shown(path)
+    shown = shown_path(path)
     try:
         # Non-blocking, so that a named pipe is refused instead of waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
 from reference.spec.errors import BadInput
+from reference.spec.gguf_file import shown_path
 
 
 @contextmanager
@@ -21,9 +21,10 @@ def whole_file(path: Path, size: int) -> Iterator[FileIO]:
     Raises BadInput if the place cannot be written to, is something other than a file or has less than `size` bytes
     free, and turns an operating system's error inside the block (a full disk) into BadInput.
     """
-    _check_place(path, size)
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    shown = shown_path(path)
     try:
+        _check_place(path, shown, size)
+        part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
         try:
             with FileIO(part, "xb") as file:
                 yield file
@@ -32,18 +33,16 @@ def whole_file(path: Path, size: int) -> Iterator[FileIO]:
             part.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror}); nothing was left behind") from None
+        raise BadInput(f"{shown}: cannot be written ({error.strerror}); nothing was left behind") from None
 
 
-def _check_place(path: Path, size: int) -> None:
-    folder = path.parent
-    try:
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise BadInput(f"{path}: exists and is not a file")
-        if not folder.is_dir():
-            raise BadInput(f"{path}: the folder {folder} does not exist")
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+def _check_place(path: Path, shown: str, size: int) -> None:
+    if "\0" in str(path) or not path.name:
+        raise BadInput(f"{shown}: not a file name")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{shown}: exists and is not a file")
+    if not path.parent.is_dir():
+        raise BadInput(f"{shown}: its folder does not exist")
+    free = shutil.disk_usage(path.parent).free
     if not size <= free:
-        raise BadInput(f"{path}: needs {size / 1e9:.2f} GB of disk space, {free / 1e9:.2f} GB are free")
+        raise BadInput(f"{shown}: needs {size / 1e9:.2f} GB of disk space, {free / 1e9:.2f} GB are free")

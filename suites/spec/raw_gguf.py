@@ -40,9 +40,10 @@ def payload(value: Value) -> bytes:
 
 def default_metadata() -> dict[str, Value]:
     """What a small qwen3 has, plus a vocabulary."""
-    converters = {"uint32": np.uint32, "uint64": np.uint64, "float32": np.float32, "string": str}
-    entries = plan_metadata(SHAPE, name="raw", quant="F32", seed=0)
-    metadata: dict[str, Value] = {entry.key: converters[entry.kind](entry.value) for entry in entries}
+    metadata: dict[str, Value] = {
+        entry.key: entry.value if isinstance(entry.value, str) else np.dtype(entry.kind).type(entry.value)
+        for entry in plan_metadata(SHAPE, name="raw", quant="F32", seed=0)
+    }
     metadata["tokenizer.ggml.tokens"] = [f"token {i}" for i in range(SHAPE.vocab)]
     return metadata
 

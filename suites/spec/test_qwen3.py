@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ u32, f32 = np.uint32, np.float32
 F32, IQ4_XS, Q8_0 = 0, 23, 8
 
 
-def read(path: Path, metadata: dict[str, Value | None] | None = None) -> Qwen3:
+def read(path: Path, metadata: Mapping[str, Value | None] | None = None) -> Qwen3:
     return open_model(write_model(path / "m.gguf", metadata)).spec
 
 
