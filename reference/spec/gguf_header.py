@@ -18,6 +18,7 @@ from reference.spec.errors import BadInput
 from reference.spec.layout import TYPE_NAMES, WEIGHT_TYPES
 
 LONGEST_NAME = 1024
+LONGEST_STRING = 1 << 26
 LONGEST_KEPT_ARRAY = 1024
 MAX_DIMENSIONS = 4
 
@@ -153,6 +154,8 @@ class HeaderReader:
     def _element(self, kind: int, reading: str) -> Scalar:
         if kind == _STRING:
             length = self._count(_U64, reading)
+            if length > LONGEST_STRING and self._position + length <= self._size:
+                raise self.fault(f"{reading} is a string of {length} bytes, expected at most {LONGEST_STRING}")
             return self._bytes(length, reading).decode("utf-8", errors="replace")
         if kind not in _SCALARS:
             raise self.fault(f"{reading} has the unknown value type {kind}")

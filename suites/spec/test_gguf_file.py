@@ -126,6 +126,15 @@ def test_faulty_header(case: str, tmp_path: Path) -> None:
     assert "\n" not in text
 
 
+def test_an_absurd_string_is_not_read(tmp_path: Path) -> None:
+    """A gigabyte that is there (in a sparse file) is no reason to make a gigabyte of text."""
+    path = tmp_path / "m.gguf"
+    path.write_bytes(header(keys=1, rest=string("k") + struct.pack("<IQ", 8, 1 << 30)))
+    os.truncate(path, 1 << 31)
+    with pytest.raises(BadInput, match=r"'k' is a string of 1073741824 bytes"):
+        open_gguf(path)
+
+
 @pytest.mark.parametrize("value", [np.uint32(0), np.uint32(48), np.float32(32), "32"])
 def test_faulty_alignment(value: np.generic | str, tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.gguf", {"general.alignment": value})

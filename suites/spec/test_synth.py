@@ -94,7 +94,7 @@ def test_every_name_is_listed() -> None:
 
 
 def test_the_rule_of_q4_k_m() -> None:
-    """36 layers: attn_v and ffn_down in the first and last eighth and every third between have six bits; and the head."""
+    """Of 36 layers, attn_v and ffn_down of the first and last eighth and every third between have six bits."""
     types = {tensor.name: tensor.type for tensor in plan_tensors(SHAPES["qwen3-8b"].spec(), "Q4_K_M")}
     six = [0, 1, 2, 3, *range(6, 31, 3), 31, 32, 33, 34, 35]
     expected = {f"blk.{layer}.{name}.weight" for layer in six for name in ("attn_v", "ffn_down")} | {"output.weight"}
