@@ -35,9 +35,11 @@ def _distribution(name: str, shape: tuple[int, ...], spec: Qwen3) -> tuple[float
     if name.endswith(".bias"):
         return 0.0, _BIAS_STD
     if name.endswith("norm.weight"):
-        # A tied head has the embedding's deviation of 1, so its input is scaled down instead.
-        mean = 1 / math.sqrt(spec.dim) if spec.tied and name == "output_norm.weight" else 1.0
-        return mean, _NORM_SPREAD * mean
+        if spec.tied and name == "output_norm.weight":
+            # A tied head has the embedding's deviation of 1, so its input is scaled down instead; with both signs, or
+            # every token would be most like itself and greedy decoding would repeat the first for ever.
+            return 0.0, 1 / math.sqrt(spec.dim)
+        return 1.0, _NORM_SPREAD
     if name == "token_embd.weight":
         return 0.0, 1.0
     damping = 0.5 / math.sqrt(spec.layers) if name.endswith(_RESIDUAL_WRITERS) else 1.0
