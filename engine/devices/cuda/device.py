@@ -34,6 +34,7 @@ class CudaDevice:
         self.capturing: CudaStream | None = None
         runtime = cuda.cupy.cuda.runtime
         cuda.cupy.cuda.Device(0).use()
+        runtime.deviceSynchronize()  # makes the context that the driver's calls need
         properties = runtime.getDeviceProperties(0)
         self.capability = (int(properties["major"]), int(properties["minor"]))
         self._gpu: str = properties["name"].decode()
