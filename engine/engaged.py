@@ -9,7 +9,10 @@ from engine.device import Counters
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
-EMBEDDING = "embedding"  # launched exactly once per step, whatever the number of rows
+
+def steps_taken(log: LaunchLog) -> int:
+    """Steps that ran: the embedding is launched exactly once in each, whatever the number of rows."""
+    return sum(count for name, count in log.executed().items() if name.startswith("embedding"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.arena import Arena
 from engine.device import Buffer, Counters, Device, DeviceError
-from engine.engaged import EMBEDDING, Engagements, Tally
+from engine.engaged import Engagements, Tally, steps_taken
 from engine.families import qwen3
 from engine.families.qwen3 import Tap, no_tap
 from engine.launch_log import LaunchLog, LoggedGraph
@@ -246,14 +246,14 @@ class Session:
     def _batched(self, chunk: NDArray[np.int32], logits_of: int) -> list[Logits]:
         """One pass over the rows of `chunk`; logits of its last `logits_of` rows, in pieces."""
         rows = len(chunk)
-        embeddings = self._stream.executed()[EMBEDDING]
+        steps = steps_taken(self._stream)
         self._buffers.tokens.rows(0, rows).write(chunk)
         self._buffers.position.write(np.array([self._length], np.int32))
         qwen3.prefix(self._stream, self._weights, self._buffers, rows, tap=self.tap)
         path = self.toggles.matmul
         qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
         self._length += rows
-        self._tally.batched(rows, self._stream.executed()[EMBEDDING] - embeddings)
+        self._tally.batched(rows, steps_taken(self._stream) - steps)
         pieces: list[Logits] = []
         for first in range(rows - logits_of, rows, self.limits.logit_rows):
             count = min(self.limits.logit_rows, rows - first)
