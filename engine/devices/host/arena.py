@@ -109,7 +109,9 @@ class Arena:
 
     def live_ranges(self) -> ctypes.Array[Range]:
         if self._ranges is None:
-            rows = [Range(place.start, place.nbytes) for place in list(self._live.values())]  # a buffer may die meanwhile
+            rows = [
+                Range(place.start, place.nbytes) for place in list(self._live.values())
+            ]  # a buffer may die meanwhile
             self._ranges = (Range * len(rows))(*rows)
         return self._ranges
 

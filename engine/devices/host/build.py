@@ -20,6 +20,7 @@ from reference.spec.errors import BadInput
 
 CSRC = Path(__file__).parent / "csrc"
 
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"', re.MULTILINE)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
 
@@ -31,7 +32,7 @@ def default_cache_dir() -> Path:
 class Builder:
     """Gives the path of the shared object of a kernel file, compiling it unless the cache has it.
 
-    The key is the content of the file, of every header beside it and of csrc, the flags and the compiler's version.
+    The key is the content of the file and of every header it includes, the flags and the compiler's version.
     Files appear in the cache by rename only, and a lock per key keeps two processes from compiling the same thing.
     """
 
@@ -45,8 +46,6 @@ class Builder:
             raise BadInput(
                 f"kernel cache {self.folder}: cannot be made ({error.strerror}); a writable folder is needed"
             ) from None
-        headers = [path for folder in (CSRC, *self._kernel_dirs) for path in sorted(folder.glob("*.*h"))]
-        self._headers = b"\0".join(path.read_bytes() for path in headers)
 
     def kernel_files(self) -> dict[str, Path]:
         """Every kernel file by module name. A name in two folders is an error."""
@@ -77,8 +76,14 @@ class Builder:
     def _cached(
         self, source: Path, flags: Sequence[str], label: str, compile_to: Callable[[Path, Sequence[str], Path], None]
     ) -> Path:
+        wrapper = () if source.parent == CSRC else (CSRC / "language.h", CSRC / "module.h")
+        files = self._with_includes((source, *wrapper))
         key = hashlib.sha256()
-        for part in (source.read_bytes(), self._headers, self._compiler.version.encode(), "\0".join(flags).encode()):
+        for part in (
+            *(path.read_bytes() for path in files),
+            self._compiler.version.encode(),
+            "\0".join(flags).encode(),
+        ):
             key.update(hashlib.sha256(part).digest())
         target = self.folder / f"{label}-{key.hexdigest()[:24]}.so"
         if not target.exists():
@@ -89,6 +94,17 @@ class Builder:
                         compile_to(source, flags, out)
                         os.replace(out, target)
         return target
+
+    def _with_includes(self, files: Sequence[Path]) -> list[Path]:
+        """The files and, in the order first seen, every header that they include by a quoted name."""
+        found = list(files)
+        for path in found:  # grows while it is walked
+            for name in _INCLUDE.findall(path.read_text()):
+                beside = (folder / name for folder in (path.parent, CSRC, *self._kernel_dirs))
+                header = next((candidate for candidate in beside if candidate.exists()), None)
+                if header is not None and header not in found:
+                    found.append(header)
+        return found
 
     def _compile_plain(self, source: Path, flags: Sequence[str], out: Path) -> None:
         self._run([*flags, "-shared", str(source), "-o", str(out), "-lm", "-lpthread"], source)

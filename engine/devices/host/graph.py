@@ -77,3 +77,4 @@ class HostCapture:
         if self._broken is not None:
             raise CaptureError(f"the capture is void: {self._broken} was asked for during it")
         self._graph = HostGraph(self._stream, tuple(self._launches))
+        self._launches = []  # the graph alone keeps the buffers
