@@ -1,0 +1,118 @@
+// Causal attention of grouped query heads over the key and value cache; two ways with the same bits.
+// Formula:  NUMERICS 10
+// Grid:     attention_split: one item per key head, split of 256 keys and tile of 4 or 8 queries, 288 threads; then
+//           attention_combine: one item per head of a row, a thread per value of a head. attention_prefill: one item
+//           per key head and tile of 32 queries, 256 threads, which takes all splits. A query is one head of one row.
+// Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread.
+// Rounding: as in the formula.
+// Traffic:  visible keys and values once per tile of queries, q once per tile and split, out once; attention_split also
+//           writes head_dim + 2 floats per query and split, which attention_combine reads.
+#include "attention_prefill.cuh"
+#include "attention_split.cuh"
+
+// o: (rows, heads, splits, head_dim), m, l: (rows, heads, splits): only of splits with a visible key. q: (rows, heads,
+// head_dim); keys, values: (kv_heads, context, head_dim); position: (1,), that of row 0. _4, _8: queries of a tile.
+extern "C" __global__ void __launch_bounds__(288)
+attention_split_f32_4(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
+                      const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+  __shared__ SplitShared<4> shared;
+  attend_splits<float, 4>(shared, Partials{o, m, l}, q, keys, values, position,
+                          Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+extern "C" __global__ void __launch_bounds__(288)
+attention_split_f32_8(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
+                      const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+  __shared__ SplitShared<8> shared;
+  attend_splits<float, 8>(shared, Partials{o, m, l}, q, keys, values, position,
+                          Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+extern "C" __global__ void __launch_bounds__(288)
+attention_split_f16_4(float* o, float* m, float* l, const float* q, const unsigned short* keys,
+                      const unsigned short* values, const int* position, int rows, int heads, int kv_heads,
+                      int head_dim, int context, float scale) {
+  __shared__ SplitShared<4> shared;
+  attend_splits<unsigned short, 4>(shared, Partials{o, m, l}, q, keys, values, position,
+                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+extern "C" __global__ void __launch_bounds__(288)
+attention_split_f16_8(float* o, float* m, float* l, const float* q, const unsigned short* keys,
+                      const unsigned short* values, const int* position, int rows, int heads, int kv_heads,
+                      int head_dim, int context, float scale) {
+  __shared__ SplitShared<8> shared;
+  attend_splits<unsigned short, 8>(shared, Partials{o, m, l}, q, keys, values, position,
+                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+
+// out: (rows, heads, head_dim); o, m, l as attention_split leaves them. The block has a thread per value of a head.
+extern "C" __global__ void __launch_bounds__(256)
+attention_combine(float* out, const float* o, const float* m, const float* l, const int* position, int rows, int heads,
+                  int head_dim, int context) {
+  __shared__ float tops[SPLIT], sums[SPLIT], before[SPLIT], after[SPLIT];
+  const int t = (int)threadIdx.x, threads = (int)blockDim.x, splits = (context + SPLIT - 1) / SPLIT;
+  const long long items = (long long)rows * heads;
+  pdl_launch_dependents();
+  pdl_wait();
+  const int start = position[0];
+  for (long long item = blockIdx.x; item < items; item += gridDim.x) {
+    const int visited = min((int)((start + item / heads) / SPLIT) + 1, splits);
+    float carried = __uint_as_float(0xff800000u), sum = 0.0f, value = 0.0f;  // maximum of the splits before; L; O_d
+    for (int base = 0; base < visited; base += threads) {  // a thread per split, then a thread per value
+      const int count = min(threads, visited - base);
+      if (t < count) {
+        tops[t] = m[item * splits + base + t];
+        sums[t] = l[item * splits + base + t];
+      }
+      __syncthreads();
+      if (t < count) {
+        float top = carried;
+        for (int s = 0; s < t; s++) top = nan_max(top, tops[s]);
+        const float highest = nan_max(top, tops[t]);
+        before[t] = exp32(__fsub_rn(top, highest));
+        after[t] = exp32(__fsub_rn(tops[t], highest));
+      }
+      for (int s = 0; s < count; s++) carried = nan_max(carried, tops[s]);
+      __syncthreads();
+      if (t < head_dim) {
+        const float* part = o + (item * splits + base) * head_dim + t;
+#pragma unroll 8
+        for (int s = 0; s < count; s++) {
+          const float next = part[(long long)s * head_dim], a = before[s], b = after[s];
+          sum = base + s ? __fmaf_rn(sums[s], b, __fmul_rn(sum, a)) : sums[0];
+          value = base + s ? __fmaf_rn(next, b, __fmul_rn(value, a)) : next;
+        }
+      }
+      __syncthreads();
+    }
+    if (t < head_dim) out[item * head_dim + t] = __fdiv_rn(value, sum);
+  }
+}
+
+// out, q: (rows, heads, head_dim); the rest as above. _128, _256: the widest head.
+extern "C" __global__ void __launch_bounds__(256, 2)
+attention_prefill_f32_128(float* out, const float* q, const float* keys, const float* values, const int* position,
+                          int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+  __shared__ PrefillShared shared;
+  attend_tiles<float, 1>(shared, out, q, keys, values, position, Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+extern "C" __global__ void __launch_bounds__(256, 2)
+attention_prefill_f32_256(float* out, const float* q, const float* keys, const float* values, const int* position,
+                          int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+  __shared__ PrefillShared shared;
+  attend_tiles<float, 2>(shared, out, q, keys, values, position, Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+extern "C" __global__ void __launch_bounds__(256, 2)
+attention_prefill_f16_128(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
+                          const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
+                          float scale) {
+  __shared__ PrefillShared shared;
+  attend_tiles<unsigned short, 1>(shared, out, q, keys, values, position,
+                                  Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+extern "C" __global__ void __launch_bounds__(256, 2)
+attention_prefill_f16_256(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
+                          const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
+                          float scale) {
+  __shared__ PrefillShared shared;
+  attend_tiles<unsigned short, 2>(shared, out, q, keys, values, position,
+                                  Step{rows, heads, kv_heads, head_dim, context}, scale);
+}

@@ -1,0 +1,69 @@
+// Arithmetic that several kernels share, each piece in the one order that reference/NUMERICS.md gives it.
+#pragma once
+#include "portable.cuh"
+
+static const unsigned WHOLE_WARP = 0xffffffffu;
+
+__device__ __forceinline__ bool is_nan(float x) { return x != x; }
+
+// The larger of two; NaN if either is. Of -0 and +0 either may come: no result depends on which.
+__device__ __forceinline__ float nan_max(float a, float b) { return a > b || is_nan(a) ? a : b; }
+
+// nan_max of all 32 lanes, in every lane.
+__device__ __forceinline__ float warp_nan_max(float x) {
+  for (int m = 16; m; m >>= 1) x = nan_max(x, __shfl_xor_sync(WHOLE_WARP, x, m));
+  return x;
+}
+
+// Sum of all 32 lanes in every lane: the tree 16, 8, 4, 2, 1 of NUMERICS 4. All 32 lanes take part.
+__device__ __forceinline__ float warp_sum(float x) { return butterfly_sum(x); }
+
+// exp(x), NUMERICS 2: +0 below -87, exp(88) above 88, NaN stays NaN.
+__device__ __forceinline__ float exp32(float x) {
+  const float inside = x > 88.0f ? 88.0f : x < -87.0f || is_nan(x) ? 0.0f : x;
+  const int exponent = __float2int_rn(__fmul_rn(inside, 0x1.715476p+0f));
+  const float n = __int2float_rn(exponent);
+  float r = __fmaf_rn(n, -0x1.62e4p-1f, inside);
+  r = __fmaf_rn(n, -0x1.7f7d1cp-20f, r);
+  float p = __uint_as_float(0x3950a8c8u);
+  p = __fmaf_rn(p, r, __uint_as_float(0x3ab6a19eu));
+  p = __fmaf_rn(p, r, __uint_as_float(0x3c088863u));
+  p = __fmaf_rn(p, r, __uint_as_float(0x3d2aaa74u));
+  p = __fmaf_rn(p, r, __uint_as_float(0x3e2aaaabu));
+  p = __fmaf_rn(p, r, __uint_as_float(0x3f000000u));
+  p = __fadd_rn(__fmaf_rn(__fmul_rn(p, r), r, r), 1.0f);
+  const float scaled = __int_as_float(__float_as_int(p) + (int)((unsigned)exponent << 23));
+  return is_nan(x) ? x : x < -87.0f ? 0.0f : scaled;
+}
+
+// Four of the 32 values of a block that is quantised, and what the whole block shares.
+struct QuantizedPart {
+  char4 codes;
+  float scale;  // D of NUMERICS 5
+  float sum;    // S of NUMERICS 5
+};
+
+__device__ __forceinline__ int quantized_code(float x, float scale) {
+  const float t = __fdiv_rn(x, scale);
+  const int code = t > 127.0f ? 127 : t < -127.0f ? -127 : is_nan(t) ? 0 : __float2int_rn(t);
+  return scale == 0.0f ? 0 : code;
+}
+
+// NUMERICS 5 for one block of 32: eight neighbouring lanes hold four neighbouring values each. All 32 lanes take part,
+// which is four blocks at once.
+__device__ __forceinline__ QuantizedPart quantize_block(float4 x) {
+  const unsigned magnitude = 0x7fffffffu;
+  int top = max(max((int)(__float_as_uint(x.x) & magnitude), (int)(__float_as_uint(x.y) & magnitude)),
+                max((int)(__float_as_uint(x.z) & magnitude), (int)(__float_as_uint(x.w) & magnitude)));
+  for (int m = 4; m; m >>= 1) top = max(top, __shfl_xor_sync(WHOLE_WARP, top, m));
+  const float scale = __fdiv_rn(__int_as_float(top), 127.0f);
+  const int a = quantized_code(x.x, scale), b = quantized_code(x.y, scale);
+  const int c = quantized_code(x.z, scale), d = quantized_code(x.w, scale);
+  int total = a + b + c + d;
+  for (int m = 4; m; m >>= 1) total += __shfl_xor_sync(WHOLE_WARP, total, m);
+  QuantizedPart part;
+  part.codes = make_char4((signed char)a, (signed char)b, (signed char)c, (signed char)d);
+  part.scale = scale;
+  part.sum = __fmul_rn(scale, __int2float_rn(total));
+  return part;
+}

@@ -1,0 +1,54 @@
+"""Launches quantize (engine/kernels/quantize.cu, NUMERICS 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.device import Buffer, Stream
+from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
+
+BLOCK = 32  # values that share a scale
+CHUNK = 128  # rows are padded to a multiple of it: the chunk of a matmul
+
+
+def padded(cols: int) -> int:
+    """The columns of a quantised row of `cols` values, pads included."""
+    return -(-cols // CHUNK) * CHUNK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """Rows of 8-bit activations; pads are zero."""
+
+    codes: Buffer  # (rows, padded) int8
+    scales: Buffer  # (rows, padded / 32) float32, D of NUMERICS 5
+    sums: Buffer  # (rows, padded / 32) float32, S of NUMERICS 5
+
+    def view(self, rows: int, cols: int) -> Quantized:
+        """Room for (rows, cols) at the start of the same memory; cols is padded. Raises IndexError if it is too small."""
+        return Quantized(
+            codes=_first(self.codes, rows, cols),
+            scales=_first(self.scales, rows, cols // BLOCK),
+            sums=_first(self.sums, rows, cols // BLOCK),
+        )
+
+
+def quantize(stream: Stream, x: Buffer, *, out: Quantized) -> None:
+    """x (rows, cols) float32, cols a multiple of 32 -> out, every pad written as zero."""
+    rows, cols = require("quantize", "x", x, (None, None), np.float32)
+    if cols % BLOCK:
+        raise refuse("quantize", f"x has {cols} columns, expected a multiple of {BLOCK}")
+    width = padded(cols)
+    require("quantize", "codes", out.codes, (rows, width), np.int8)
+    require("quantize", "scales", out.scales, (rows, width // BLOCK), np.float32)
+    require("quantize", "sums", out.sums, (rows, width // BLOCK), np.float32)
+    sizes = int32("quantize", "rows", rows), int32("quantize", "cols", cols), int32("quantize", "padded", width)
+    args = (out.codes, out.scales, out.sums, x, *sizes)
+    stream.launch("quantize", "quantize", grid=blocks(rows * (width // CHUNK), WARPS), block=THREADS, args=args)
+
+
+def _first(buffer: Buffer, rows: int, cols: int) -> Buffer:
+    size = buffer.shape[0] * buffer.shape[1]
+    return buffer.reshape(size).rows(0, rows * cols).reshape(rows, cols)
