@@ -1,8 +1,5 @@
 // Integer and float intrinsics. Floats: IEEE operations rounded to nearest even only (build with -ffp-contract=off).
 #pragma once
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 static inline int __dp4a(int a, int b, int c) {
   unsigned sum = (unsigned)c;

@@ -19,9 +19,16 @@ static inline float butterfly_sum(float value, int site = __builtin_LINE()) {
       simt::api.warp_operation(simt::BUTTERFLY_SUM, simt::ALL, simt::pack(value), 0, nullptr, site));
 }
 
+#if defined(__F16C__)  // by the compiler's own names: immintrin.h would double the time to compile a kernel
+namespace simt {
+typedef float Float4 __attribute__((vector_size(16)));
+typedef short Short8 __attribute__((vector_size(16)));
+}  // namespace simt
+#endif
+
 static inline float half_to_float(unsigned short half) {
 #if defined(__F16C__)
-  return _cvtsh_ss(half);
+  return __builtin_ia32_vcvtph2ps(simt::Short8{(short)half})[0];
 #else
   const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
   if (exponent == 31) return simt::bits<float>(sign | 0x7f800000u | (mantissa << 13));
@@ -31,7 +38,7 @@ static inline float half_to_float(unsigned short half) {
 }
 static inline unsigned short float_to_half(float value) {
 #if defined(__F16C__)
-  return _cvtss_sh(value, 0);
+  return (unsigned short)__builtin_ia32_vcvtps2ph(simt::Float4{value}, 0)[0];
 #else
   const uint32_t word = simt::bits<uint32_t>(value), sign = (word >> 16) & 0x8000, magnitude = word & 0x7fffffff;
   if (magnitude > 0x7f800000) return (unsigned short)(sign | 0x7e00 | ((magnitude >> 13) & 0x1ff));
