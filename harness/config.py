@@ -41,15 +41,14 @@ class Config:
     timeout: float = 600.0  # seconds
 
 
-def load_config(path: Path) -> Config:
-    """Read a TOML matrix. Raises BadCall with file and line."""
+def read_text(path: Path) -> str:
+    """A configuration file. Raises BadCall."""
     try:
-        text = path.read_bytes().decode()
+        return path.read_bytes().decode()
     except OSError as error:
         raise BadCall(f"{path}: cannot read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise BadCall(f"{path}: not UTF-8 text (byte {error.start})") from None
-    return parse_config(text, path)
 
 
 def parse_config(text: str, path: Path) -> Config:
@@ -57,7 +56,7 @@ def parse_config(text: str, path: Path) -> Config:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadCall(f"{path}: {_with_line(str(error), text)}") from None
+        raise BadCall(f"{path} {_with_line(str(error), text)}") from None
     top = _Table(data, f"{path}", _Lines(text), group=0)
     top.only("schema", "repeats", "timeout", "group")
     if top.whole("schema", SCHEMA) != SCHEMA:

@@ -28,7 +28,7 @@ class ProbeJob(msgspec.Struct, frozen=True, kw_only=True, tag="probe"):
     answer: str
 
 
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
+class Probe(msgspec.Struct, frozen=True, kw_only=True, tag="probed"):
     description: str
     gpu: Gpu | None
     free_bytes: int
@@ -39,7 +39,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 Job = RowJob | ProbeJob
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     """A worker's answer when it was asked for something that cannot be: one line for the user."""
 
     refused: str

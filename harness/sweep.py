@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from harness.adapters import models
 from harness.adapters.settings import NUMERICS, BadInput
-from harness.code_hash import RESULT_CODE, code_hash
-from harness.config import ROW_FIELDS, Config
-from harness.environment import device_id, environment
+from harness.environment import environment
 from harness.errors import BadCall
 from harness.job import Probe, ProbeJob, Refusal, RowJob
-from harness.matrix import ModelChoice, RowConfig, expand
+from harness.planning import Planned, Sweep, plan_rows, selected
 from harness.progress import SweepProgress
-from harness.runner import WORKER, Finished, Pool, Started, Task, run
-from harness.schema import Environment, ModelFacts, Plan, PlannedRow, Row, Status
+from harness.runner import Finished, Pool, Started, Task, run
+from harness.schema import Environment, Plan, PlannedRow, Row, Status
 from harness.store import ENVIRONMENT, PLAN, ROWS, RowWriter, new_run_folder, read_rows, utc_now, write_record
-from harness.where import parse_where
 
 PROBE_SECONDS = 900.0  # a cold host device compiles every kernel
 FINAL: frozenset[Status] = frozenset(("ok", "parity_failed", "not_applicable"))  # not made again on resume
 ENDINGS: Mapping[str, Status] = {"died": "crashed", "timed out": "hung"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """What was asked for. `environment` is what worker processes see of the process environment."""
-
-    config: Config
-    matrix: str  # the text of the configuration
-    matrix_path: str
-    where: str
-    device: str  # "host" | "cuda"
-    repeats: int  # 0: as the configuration says
-    results: Path
-    resume: Path | None
-    cache: Path
-    command: str
-    environment: Mapping[str, str]
-    workers: int
-    worker: Sequence[str] = WORKER
 
 
 class Interrupted(KeyboardInterrupt):
@@ -57,13 +32,6 @@ class Interrupted(KeyboardInterrupt):
         self.folder = folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Planned:
-    row: PlannedRow
-    path: str  # of the model file
-    refused: str  # why the model cannot be; empty if it can
-
-
 def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
     """Make all rows; returns the run folder. Raises BadInput or BadCall before the first row, Interrupted after it."""
     configs = selected(sweep)
@@ -72,7 +40,7 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         probe = _probe(sweep, logs, progress)
-        planned = _plan(sweep, configs, probe, progress)
+        planned = plan_rows(sweep, configs, probe, progress)
         made = environment(sweep.device, probe, command=sweep.command)
         _write_plan(sweep, folder, planned)
         write_record(folder / ENVIRONMENT, made)
@@ -84,25 +52,6 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
     if not any(logs.iterdir()):
         logs.rmdir()
     return folder
-
-
-def selected(sweep: Sweep) -> list[RowConfig]:
-    """The rows that the matrix, the device and `--where` leave. Raises BadCall if none is left."""
-    rows = expand(sweep.config, sweep.device)
-    if not sweep.where:
-        return rows
-    wanted = parse_where(sweep.where, ROW_FIELDS)
-    chosen = [row for row in rows if wanted(row.fields())]
-    if not chosen:
-        raise BadCall(f"--where {sweep.where!r}: none of the {len(rows)} rows on device {sweep.device} matches")
-    return chosen
-
-
-def row_id(row: RowConfig, model: ModelFacts, *, repeats: int, device: str, code: str) -> str:
-    """Content key: a row is made again exactly when one of these changes."""
-    shape = msgspec.structs.asdict(row.shape)
-    parts = [model.name, model.sha256, shape, dict(row.toggles), repeats, device, code, NUMERICS]
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _probe(sweep: Sweep, logs: Path, progress: SweepProgress) -> Probe:
@@ -127,62 +76,7 @@ def _probe(sweep: Sweep, logs: Path, progress: SweepProgress) -> Probe:
     raise BadCall(f"device {sweep.device}: no answer")
 
 
-def _plan(sweep: Sweep, configs: Sequence[RowConfig], probe: Probe, progress: SweepProgress) -> list[_Planned]:
-    choices = list(dict.fromkeys(config.model for config in configs))
-    _announce(sweep, choices, probe, progress)
-    files = {choice: _model(choice, sweep.cache, progress) for choice in choices}
-    repeats = sweep.repeats or sweep.config.repeats
-    device, code = device_id(sweep.device, probe), code_hash(RESULT_CODE)
-    planned = []
-    for config in configs:
-        facts, path, refused = files[config.model]
-        row = PlannedRow(
-            id=row_id(config, facts, repeats=repeats, device=device, code=code),
-            model=facts,
-            shape=config.shape,
-            toggles=dict(config.toggles),
-            device=config.device,
-        )
-        planned.append(_Planned(row=row, path=path, refused=refused))
-    return planned
-
-
-def _announce(sweep: Sweep, choices: Sequence[ModelChoice], probe: Probe, progress: SweepProgress) -> None:
-    """Say what the models will take before they do. Raises BadCall if the disk has too little."""
-    needed = 0
-    for choice in choices:
-        if choice.path is not None:
-            continue
-        try:
-            size = models.synthetic_bytes(choice.name, choice.quant)
-        except BadInput:
-            continue  # refused below, by name
-        if not models.synthetic_path(choice.name, choice.quant, choice.seed, sweep.cache).exists():
-            needed += size
-            progress.say(f"to make: {choice.name} {choice.quant}, {size / 2**20:,.0f} MiB of disk in {sweep.cache}")
-        if sweep.device == "cuda" and size > 2**28:
-            progress.say(
-                f"{choice.name} {choice.quant} takes about {1.1 * size / 2**20:,.0f} MiB of GPU memory"
-                f" and its KV cache; {probe.free_bytes / 2**20:,.0f} MiB are free"
-            )
-    models.require_disk(sweep.cache, needed, "the models to make")
-
-
-def _model(choice: ModelChoice, cache: Path, progress: SweepProgress) -> tuple[ModelFacts, str, str]:
-    """Facts, path, and why there is no such model. An unknown name or type is an error, an impossible pair a status."""
-    if choice.path is not None:
-        file = models.user_file(choice.path)
-        return file.facts, str(file.path), ""
-    models.require_known(choice.name, choice.quant)
-    try:
-        models.synthetic_bytes(choice.name, choice.quant)
-    except BadInput as error:
-        return ModelFacts(name=choice.name, quant=choice.quant, sha256="", bytes=0), "", str(error)
-    file = models.synthetic(choice.name, choice.quant, choice.seed, cache)
-    return file.facts, str(file.path), ""
-
-
-def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[_Planned]) -> None:
+def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[Planned]) -> None:
     plan = Plan(
         started=utc_now(),
         command=sweep.command,
@@ -197,7 +91,7 @@ def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[_Planned]) -> None
 
 
 def _make_rows(
-    sweep: Sweep, folder: Path, planned: Sequence[_Planned], made: Environment, progress: SweepProgress
+    sweep: Sweep, folder: Path, planned: Sequence[Planned], made: Environment, progress: SweepProgress
 ) -> None:
     known, _ = read_rows(folder / ROWS)
     final = {row.id for row in known if row.status in FINAL}
@@ -231,7 +125,7 @@ def _make_rows(
         writer.close()
 
 
-def apart(items: Sequence[_Planned]) -> list[_Planned]:
+def apart(items: Sequence[Planned]) -> list[Planned]:
     """Rows that want the same oracle logits far from each other: two workers then seldom wait for one computation."""
     seen: Counter[tuple[object, ...]] = Counter()
     places: list[tuple[int, int]] = []
@@ -243,7 +137,7 @@ def apart(items: Sequence[_Planned]) -> list[_Planned]:
     return [items[i] for _, i in sorted(places)]
 
 
-def _task(sweep: Sweep, folder: Path, item: _Planned, made: Environment) -> Task:
+def _task(sweep: Sweep, folder: Path, item: Planned, made: Environment) -> Task:
     read = next((ceiling.median for ceiling in made.ceilings if ceiling.name == "read"), None)
     row = item.row
     job = RowJob(
@@ -293,3 +187,5 @@ def _remove(folder: Path) -> None:
         else:
             path.unlink()
     folder.rmdir()
+    with suppress(OSError):  # other runs are in it
+        folder.parent.rmdir()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -13,10 +14,11 @@ from engine.device import Device
 from engine.families import qwen3
 from engine.session import Session
 from engine.toggles import Toggles
+from harness.adapters.devices import opened
 from harness.adapters.protocol import Counts, Logits, Tokens
 from harness.adapters.sampled import sampled_parity
 from harness.compare import Comparison
-from harness.schema import Path
+from harness.schema import Path as Engagement
 from reference.spec.model import Model
 
 
@@ -55,9 +57,9 @@ class SessionEngine:
             graph_kernels=counters.graph_kernels,
         )
 
-    def engaged(self) -> Mapping[str, Path]:
+    def engaged(self) -> Mapping[str, Engagement]:
         return {
-            name: Path(asked=item.asked, engaged=item.engaged, reason=item.reason, detail=item.detail)
+            name: Engagement(asked=item.asked, engaged=item.engaged, reason=item.reason, detail=item.detail)
             for name, item in self.session.engaged().items()
         }
 
@@ -98,3 +100,15 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.weights.close()
+
+
+@contextmanager
+def running(device: str, cache: Path, model: Model, settings: Sequence[str], context: int) -> Iterator[SessionEngine]:
+    """An engine on a device of its own; `settings` are `name=value` texts. Raises BadInput."""
+    toggles = Toggles.parse(settings).as_dict()
+    with opened(device, cache) as opened_device, LoadedModel(opened_device, model) as loaded:
+        engine = loaded.engine(toggles, context=context)
+        try:
+            yield engine
+        finally:
+            engine.close()

@@ -40,6 +40,19 @@ def exact_logits(model: Model, tokens: Tokens, *, kv: str) -> Logits:
     return np.asarray(qwen3.forward(model, ids, cache, form=EXACT), np.float32)
 
 
+def exact_tokens(model: Model, tokens: Tokens, n: int, *, kv: str) -> list[int]:
+    """n greedy ids behind `tokens`, ties to the lowest."""
+    ids = checked_tokens(model, tokens)
+    cache = qwen3.new_cache(model, len(ids) + n, kv=kv, form=EXACT)
+    chosen: list[int] = []
+    step = [int(token) for token in ids]
+    while len(chosen) < n:
+        logits = qwen3.forward(model, step, cache, form=EXACT, all_logits=False)
+        chosen.append(int(EXACT.argmax(logits)[0]))
+        step = chosen[-1:]
+    return chosen
+
+
 def ideal_logits(model: Model, tokens: Tokens) -> NDArray[np.float64]:
     """(tokens, vocab) float64 mathematics, no rounding of activations or KV cache."""
     ids = checked_tokens(model, tokens)

@@ -1,0 +1,127 @@
+"""`zeroulp parity`: the installed suites."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli import edge
+from harness.cli.options import FILE, json_option
+from harness.errors import BadCall
+
+STATES = ("passed", "failed", "error", "not applicable", "skipped")
+USAGE_ERROR = 4  # of pytest: a bad option
+
+
+@click.command()
+@click.argument("suite", required=False)
+@click.option("--device", type=click.Choice(["all", "host", "cuda"]), default="all", show_default=True)
+@click.option("-k", "expression", metavar="EXPR", help="Only tests whose names match, as in pytest.")
+@click.option("-n", "processes", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+@click.option("--junit-xml", type=FILE, help="Write the result as JUnit XML, too.")
+@json_option
+def parity(
+    suite: str | None,
+    device: str,
+    expression: str | None,
+    processes: int | None,
+    junit_xml: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the suites: every claim as a check, by bits.
+
+    SUITE is a folder or file of them, for example kernels or prefill/test_batched.py; without it all are run. They come
+    with the package, so this works outside a checkout. "Not applicable" is counted apart: it is never a pass.
+
+    \b
+    Examples:
+      zeroulp parity
+      zeroulp parity kernels --device host -k rms_norm
+    """
+    from harness.code_hash import package_folder
+
+    root = package_folder("suites")
+    target = _target(root, suite)
+    if junit_xml is not None:
+        junit_xml = junit_xml.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        lines = Path(scratch) / "lines"
+        lines.touch()
+        options = ["--device", device, "-n", str(processes or edge.cores()), "--parity-lines", str(lines)]
+        options += ["-k", expression] if expression else []
+        options += [f"--junitxml={junit_xml}"] if junit_xml else []
+        code = _pytest(root, target, options)
+        tests = [json.loads(line) for line in lines.read_text().splitlines()]
+    if code == USAGE_ERROR:
+        raise BadCall("the suites could not be started; the lines above say why")
+    return _conclude(tests, as_json=as_json)
+
+
+def _target(root: Path, suite: str | None) -> Path:
+    target = (root / suite if suite else root).resolve()
+    if not target.is_relative_to(root.resolve()) or not target.exists():
+        known = sorted(path.parent.name for path in root.glob("*/test_*.py"))
+        raise BadCall(f"suite {suite!r}: expected one of {', '.join(dict.fromkeys(known))}, or a file below them")
+    return target
+
+
+def _pytest(root: Path, target: Path, options: Sequence[str]) -> int:
+    """Run pytest on the installed suites with settings of its own; its output goes to standard error."""
+    command = [
+        *(sys.executable, "-m", "pytest", str(target)),
+        *("-c", str(Path(__file__).with_name("parity.ini"))),
+        *("--rootdir", str(root.parent), "--confcutdir", str(root.parent)),
+        *("-p", "no:cacheprovider", "-p", "harness.cli.parity_plugin", "-q", "--no-header", "--tb=short"),
+        *options,
+    ]
+    return subprocess.run(command, stdout=sys.stderr, check=False).returncode
+
+
+def _conclude(tests: Sequence[dict[str, Any]], *, as_json: bool) -> int:
+    """Print the table and the verdict; returns the exit code."""
+    total = Counter(test["state"] for test in tests)
+    code = _exit_code(total)
+    failures = [test for test in tests if test["state"] in ("failed", "error")]
+    if as_json:
+        counts = {state: total[state] for state in STATES}
+        click.echo(json.dumps({"exit_code": code, "checks": counts, "failures": failures}, indent=2))
+        return code
+    _print_table(tests, total)
+    for test in failures:
+        click.echo(f"{test['state']}: {test['test']}: {test['why']}")
+    verdict = {edge.PASS: "PASS", edge.FAILED: "PARITY FAILURE", edge.BROKEN: "BROKEN", edge.CANNOT_TELL: "CANNOT TELL"}
+    parts = [f"{total[state]} {state}" for state in STATES if total[state]]
+    click.echo(f"{verdict[code]}: {', '.join(parts) or 'no check was run'}")
+    return code
+
+
+def _exit_code(total: Counter[str]) -> int:
+    if total["error"]:
+        return edge.BROKEN
+    if total["failed"]:
+        return edge.FAILED
+    return edge.PASS if total["passed"] else edge.CANNOT_TELL
+
+
+def _print_table(tests: Sequence[dict[str, Any]], total: Counter[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    files: dict[str, Counter[str]] = {}
+    for test in tests:
+        files.setdefault(test["test"].partition("::")[0], Counter())[test["state"]] += 1
+    table = Table("suite", box=None, pad_edge=False)
+    for state in STATES:
+        table.add_column(state, justify="right")
+    for file, counts in sorted(files.items()):
+        table.add_row(file.removeprefix("suites/"), *(str(counts[state] or "") for state in STATES))
+    table.add_row("all", *(str(total[state]) for state in STATES))
+    Console(highlight=False, soft_wrap=True).print(table)

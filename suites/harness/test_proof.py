@@ -1,0 +1,125 @@
+"""A proof fails for one differing bit, for a path that did not engage, and when nothing was compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from harness.adapters.protocol import Logits
+from harness.compare import Comparison, compare
+from harness.proof import PAIRS, Evidence, Prover, flipped, judge, proof_tokens
+from harness.schema import Check, Path
+from suites.harness.fakes import VOCAB, FakeEngine, formula
+
+TOGGLES: dict[str, str | int] = {"graph": "on", "prefill": "batched", "pdl": "on", "kv": "f16"}
+TOKENS = proof_tokens(VOCAB, prefilled=6, decoded=3)
+EXPECTED = np.stack([formula(i, int(token)) for i, token in enumerate(TOKENS.ids)])
+
+
+def oracle(logits: Logits) -> tuple[Comparison, str]:
+    return compare(logits, EXPECTED), "the formula"
+
+
+def checks(
+    *, twin: Mapping[str, FakeEngine] | None = None, engine: FakeEngine | None = None, has_pdl: bool = True
+) -> dict[str, Check]:
+    """The proof of `engine` against twins, some of them given by the toggle they differ in."""
+    given = twin or {}
+
+    def open_twin(toggles: Mapping[str, str | int]) -> FakeEngine:
+        name = next(name for name in PAIRS if toggles[name] != TOGGLES[name])
+        return given.get(name) or FakeEngine(toggles)
+
+    prover = Prover(
+        engine=engine or FakeEngine(TOGGLES),
+        toggles=TOGGLES,
+        open_twin=open_twin,
+        tokens=TOKENS,
+        oracle=oracle,
+        has_pdl=has_pdl,
+    )
+    return {check.name: check for check in prover.checks("before")}
+
+
+def test_equal_engines_pass_every_check_over_every_position() -> None:
+    found = checks()
+    assert set(found) == {"graph = direct", "batched = sequential", "pdl = no pdl", "engine = oracle"}
+    for check in found.values():
+        assert (check.status, check.values, check.differing) == ("passed", 9 * VOCAB, 0)
+        assert check.left
+        assert check.right
+
+
+@pytest.mark.parametrize("position", [0, 5, 6, 8])  # prefilled and decoded
+@pytest.mark.parametrize("toggle", ["graph", "prefill", "pdl"])
+def test_one_ulp_in_one_twin_fails_its_check_only(toggle: str, position: int) -> None:
+    spoiled = FakeEngine(flipped(TOGGLES, toggle), spoiled=frozenset((position,)))
+    found = checks(twin={toggle: spoiled})
+    failed = [name for name, check in found.items() if check.status == "failed"]
+    assert failed == [PAIRS[toggle][2]]
+    check = found[failed[0]]
+    assert (check.differing, check.worst_ulp) == (1, 1)
+    assert f"[{position}, 3]" in check.first_difference
+
+
+def test_one_ulp_in_the_engine_fails_all_checks() -> None:
+    found = checks(engine=FakeEngine(TOGGLES, spoiled=frozenset((8,))))
+    assert {check.status for check in found.values()} == {"failed"}
+
+
+@pytest.mark.parametrize("toggle", ["graph", "prefill"])
+def test_a_side_that_did_not_engage_fails_though_the_bits_agree(toggle: str) -> None:
+    found = checks(engine=FakeEngine(TOGGLES, engages=False))
+    check = found[PAIRS[toggle][2]]
+    assert check.status == "failed"
+    assert check.differing == 0
+    assert "did not engage" in check.reason
+
+
+def test_direct_launches_that_were_replayed_fail() -> None:
+    cheat = FakeEngine(TOGGLES)  # says that the graph ran
+    check = checks(twin={"graph": cheat})["graph = direct"]
+    assert check.status == "failed"
+    assert "graph off did not engage" in check.reason
+
+
+def test_without_pdl_its_check_is_not_applicable_and_says_so() -> None:
+    check = checks(has_pdl=False)["pdl = no pdl"]
+    assert (check.status, check.values) == ("not_applicable", 0)
+    assert check.reason
+
+
+def test_nothing_compared_fails() -> None:
+    path = {"graph": Path(asked="on", engaged=True)}
+    other = {"graph": Path(asked="off", engaged=False)}
+    empty = np.zeros((0, VOCAB), np.float32)
+    check = judge(
+        "graph = direct",
+        "after",
+        Evidence(logits=empty, engaged=path),
+        Evidence(logits=empty, engaged=other),
+        toggle="graph",
+        values=("on", "off"),
+    )
+    assert (check.status, check.reason) == ("failed", "nothing compared")
+
+
+def test_left_and_right_keep_their_names_whichever_side_the_row_is_on() -> None:
+    off = {**TOGGLES, "graph": "off"}
+    prover = Prover(
+        engine=FakeEngine(off), toggles=off, open_twin=FakeEngine, tokens=TOKENS, oracle=oracle, has_pdl=False
+    )
+    check = next(check for check in prover.checks("after") if check.name == "graph = direct")
+    assert check.status == "passed"
+    assert check.left.startswith("graph on: engaged")
+    assert check.right.startswith("graph off: not engaged")
+
+
+def test_tokens_depend_on_their_lengths_and_the_vocabulary_alone() -> None:
+    again = proof_tokens(VOCAB, prefilled=6, decoded=3)
+    assert (again.ids == TOKENS.ids).all()
+    assert len(again.prefilled) == 6
+    assert again.decoded == [int(token) for token in TOKENS.ids[6:]]
+    assert ((again.ids >= 0) & (again.ids < VOCAB)).all()
