@@ -31,21 +31,29 @@ plan() {
 }
 
 find_python() {
+  site=$(mktemp -d)
+  trap 'rm -rf "$site"' EXIT
   if compgen -G '.whl/*.whl' >/dev/null; then
-    site=$(mktemp -d)
-    trap 'rm -rf "$site"' EXIT
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" .whl/*.whl || exit 2
-    export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
   fi
-  if python3 -c 'import click, cupy, gguf, msgspec, numpy, pytest, rich, xdist' 2>/dev/null; then
+  if PYTHONPATH=$site python3 -c 'import click, cupy, gguf, msgspec, numpy, pytest, rich, xdist' 2>/dev/null; then
     python=(python3)
-    export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+    name_the_tree
+    export PYTHONPATH="$PWD:$site"
   elif command -v uv >/dev/null; then
     python=(uv run --extra "${CUDA_EXTRA:-cuda13}" python)
   else
     echo "python3 lacks CuPy or a dependency of pyproject.toml, and there is no uv to install them (pip install uv)" >&2
     exit 2
   fi
+}
+
+# The tree runs as it is, not installed; its version is asked for by the name of the distribution all the same.
+name_the_tree() {
+  local version
+  version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+  mkdir -p "$site/zeroulp-$version.dist-info"
+  printf 'Metadata-Version: 2.1\nName: zeroulp\nVersion: %s\n' "$version" >"$site/zeroulp-$version.dist-info/METADATA"
 }
 
 # One word for everything that a result depends on, so that an old one is not taken for a new one.
