@@ -94,7 +94,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, NotApplicable):
-        vars(report)["not_applicable"] = str(call.excinfo.value)  # plain data: it travels between processes
+        reason = str(call.excinfo.value)
+        vars(report)["not_applicable"] = reason  # plain data: it travels between processes
+        report.longrepr = (str(item.path), item.location[1] or 0, f"not applicable: {reason}")  # for JUnit files
     return report
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from engine.device import DeviceError
 from engine.devices.host import HostDevice
+from reference.floats import canonical_nan
 from suites.conftest import TEST_KERNELS
 
 
@@ -103,3 +104,26 @@ def test_statistics_count_what_ran(host_variant: HostDevice) -> None:
 def test_one_worker_for_the_checker() -> None:
     with pytest.raises(DeviceError, match="2 workers in mode check"):
         HostDevice(mode="check", workers=2)
+
+
+def test_cpu_without_special_instructions() -> None:
+    """Fused multiply-add and half conversion in software give the bits of the instructions."""
+    patterns = np.random.default_rng(6).integers(0, 2**32, (3, 1 << 16), dtype=np.uint32)
+    patterns[0, :2048] = np.arange(2048) * 2**12 + 0x38000000  # around the smallest normal and subnormal halves
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    results = []
+    for extensions in (True, False):
+        device = HostDevice(cpu_extensions=extensions, kernel_dirs=(TEST_KERNELS,))
+        stream, size, n = device.stream(), 1 << 16, np.int32(1 << 16)
+        a, b, c = (device.upload(row.view(np.float32), "x") for row in patterns)
+        out = device.alloc((7, size), np.float32, "out")
+        stream.launch("conformance", "float_operations", grid=4, block=256, args=(out, a, b, c, n))
+        widened, narrowed = device.alloc((size,), np.float32, "widened"), device.alloc((size,), np.uint16, "narrowed")
+        bits = device.upload(halves, "halves")
+        stream.launch("conformance", "half_to_floats", grid=4, block=256, args=(widened, bits, n))
+        stream.launch("conformance", "floats_to_half", grid=4, block=256, args=(narrowed, a, n))
+        floats = canonical_nan(np.concatenate([out.read().ravel(), widened.read()]))
+        number = ~np.isnan(patterns[0].view(np.float32))
+        results.append((floats.tobytes(), narrowed.read()[number].tobytes()))
+        device.close()
+    assert results[0] == results[1]

@@ -43,6 +43,8 @@ class HostDevice:
     poison: fresh device memory and the shared memory of every block hold 0xFF bytes (NaN, -1).
     limit: bytes of device memory, by default that of the machine.
     multiprocessors: what launchers are told; no result depends on it.
+    compiler: its path or name; by default the first of g++, clang++, gcc and clang that compiles C++.
+    cpu_extensions: use the CPU's fused multiply-add and half conversion; without them the same bits come from software.
     kernel_dirs: folders of kernel files besides engine/kernels.
     """
 
@@ -60,12 +62,17 @@ class HostDevice:
         multiprocessors: int = 8,
         kernel_dirs: Sequence[Path] = (),
         compiler: str | None = None,
+        cpu_extensions: bool = True,
     ) -> None:
         if workers < 1 or (mode == "check" and workers > 1):
             raise DeviceError(f"host device: {workers} workers in mode {mode}: at least 1, and only 1 in mode check")
         self._mode: Mode = mode
         self._multiprocessors = multiprocessors
-        self._builder = Builder(find_compiler(compiler), cache_dir or default_cache_dir(), (KERNELS, *kernel_dirs))
+        self._builder = Builder(
+            find_compiler(compiler, cpu_extensions=cpu_extensions),
+            cache_dir or default_cache_dir(),
+            (KERNELS, *kernel_dirs),
+        )
         self._options = native.Options(seed, _ORDERS[order], int(poison), int(mode == "check"), preempt)
         self._launch_count = 0
         self._lock = threading.Lock()

@@ -48,6 +48,7 @@ CLANG_CHECK_FLAGS = ("-mllvm", "-tsan-instrument-read-before-write=1")
 class Compiler:
     path: str
     version: str
+    machine_flags: tuple[str, ...]  # instructions of this CPU beyond those that all CPUs of its kind have
 
     @property
     def is_clang(self) -> bool:
@@ -61,7 +62,7 @@ class Compiler:
     @property
     def runtime_flags(self) -> tuple[str, ...]:
         unique = () if self.is_clang else ("-fno-gnu-unique",)  # every copy of a module has its own statics
-        return (*BASE_FLAGS, *unique, *machine_flags())
+        return (*BASE_FLAGS, *unique, *self.machine_flags)
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def _compiles_cpp(path: str) -> bool:
     return "clang" in path or os.path.isabs(answer.stdout.strip())
 
 
-def find_compiler(path: str | None) -> Compiler:
+def find_compiler(path: str | None, *, cpu_extensions: bool = True) -> Compiler:
     """The compiler at `path`, or the first C++ compiler on PATH. Raises NoDevice with the command that mends it."""
     names = ("g++", "clang++", "gcc", "clang") if path is None else (path,)
     for name in names:
@@ -89,6 +90,6 @@ def find_compiler(path: str | None) -> Compiler:
             continue
         version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
         if version.returncode == 0:
-            return Compiler(path=found, version=version.stdout)
+            return Compiler(path=found, version=version.stdout, machine_flags=machine_flags() if cpu_extensions else ())
     wanted = "no C++ compiler on PATH (g++ or clang++)" if path is None else f"no C++ compiler at {path}"
     raise NoDevice(f"the host device needs a C++ compiler: {wanted}; {MEND}")
