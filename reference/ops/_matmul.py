@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from reference.quant import HalvedBlocks, OffsetBlocks, ScaledBlocks, dequantize
 from reference.spec.model import Tensor
 
 CHUNK = 128
-_TILE = 1 << 15  # outputs worked on at a time: they stay in a core's cache
+Step = Callable[[slice, slice, int, F32], F32]  # (rows, outputs, index, A) -> A
+# Outputs worked on at a time, as rows by columns: they stay in a core's cache, and a product of 16 by 32 by 512 is so
+# small that OpenBLAS uses one thread, on a busy machine many times faster than two that wait for each other.
+_TILE_ROWS, _TILE_OUTPUTS = 16, 512
 
 
 def stored(weight: Tensor, type_name: str) -> NDArray[np.uint8]:
@@ -29,8 +33,8 @@ def scaled(x: Activations, w: ScaledBlocks) -> F32:
     """Q8_0, Q4_0, Q5_0: A = fmaf(fmul(d, D), I, A)."""
     q = _quantized(x, w.codes)
 
-    def step(rows: slice, b: int, a: F32) -> F32:
-        return fma32(w.d[:, b] * q.scales[rows, b, None], _dot(q, rows, b, w.codes[:, b]), a)
+    def step(rows: slice, outputs: slice, b: int, a: F32) -> F32:
+        return fma32(w.d[outputs, b] * q.scales[rows, b, None], _dot(q, rows, b, w.codes[outputs, b]), a)
 
     return _fold(len(q.codes), w.codes.shape[:2], CHUNK // BLOCK, step)
 
@@ -40,9 +44,9 @@ def offset(x: Activations, w: OffsetBlocks) -> F32:
     q = _quantized(x, w.codes)
     steps, minima = w.d * w.sc, -(w.dmin * w.m)
 
-    def step(rows: slice, b: int, a: F32) -> F32:
-        a = fma32(steps[:, b] * q.scales[rows, b, None], _dot(q, rows, b, w.codes[:, b]), a)
-        return fma32(minima[:, b], q.sums[rows, b, None], a)
+    def step(rows: slice, outputs: slice, b: int, a: F32) -> F32:
+        a = fma32(steps[outputs, b] * q.scales[rows, b, None], _dot(q, rows, b, w.codes[outputs, b]), a)
+        return fma32(minima[outputs, b], q.sums[rows, b, None], a)
 
     return _fold(len(q.codes), w.codes.shape[:2], CHUNK // BLOCK, step)
 
@@ -52,8 +56,8 @@ def halved(x: Activations, w: HalvedBlocks) -> F32:
     q = _quantized(x, w.codes)
     weighted = w.codes * np.repeat(w.sc, BLOCK // 2, axis=-1)  # |sc * q| <= 2^12: J keeps below 2^24
 
-    def step(rows: slice, b: int, a: F32) -> F32:
-        return fma32(w.d[:, b] * q.scales[rows, b, None], _dot(q, rows, b, weighted[:, b]), a)
+    def step(rows: slice, outputs: slice, b: int, a: F32) -> F32:
+        return fma32(w.d[outputs, b] * q.scales[rows, b, None], _dot(q, rows, b, weighted[outputs, b]), a)
 
     return _fold(len(q.codes), w.codes.shape[:2], CHUNK // BLOCK, step)
 
@@ -62,10 +66,11 @@ def floats(x: Activations, w: F32) -> F32:
     """F32, F16, BF16: A = fmaf(w, x, A)."""
     values, weights = single(x.values).astype(np.float64), np.ascontiguousarray(w.T, np.float64)  # exact
 
-    def step(rows: slice, k: int, a: F32) -> F32:
-        return fma32(weights[k], values[rows, k, None], a)
+    def step(rows: slice, outputs: slice, k: int, a: F32) -> F32:
+        return fma32(weights[k, outputs], values[rows, k, None], a)
 
-    return _fold(len(values), w.shape, CHUNK, step)
+    wide = max(_TILE_OUTPUTS, _TILE_ROWS * _TILE_OUTPUTS // max(1, len(values)))  # no BLAS here
+    return _fold(len(values), w.shape, CHUNK, step, wide)
 
 
 def ideal(x: Activations, weight: Tensor) -> F64:
@@ -91,24 +96,21 @@ def _dot(q: Quantized, rows: slice, b: int, codes: NDArray[np.integer[Any]]) -> 
 
 
 @np.errstate(all="ignore")
-def _fold(rows: int, shape: tuple[int, ...], chunk: int, step: Callable[[slice, int, F32], F32]) -> F32:
+def _fold(rows: int, shape: tuple[int, ...], chunk: int, step: Step, wide: int = _TILE_OUTPUTS) -> F32:
     """y (rows, outputs): per chunk of steps A from +0 upwards, y = fadd(y, A) from +0; shape is (outputs, steps)."""
     outputs, steps = shape
     y = np.zeros((rows, outputs), np.float32)
-    for tile in _tiles(rows, outputs):
+    for m, n in product(_ranges(rows, _TILE_ROWS), _ranges(outputs, wide)):
         for first in range(0, steps, chunk):
-            a = np.zeros_like(y[tile])
+            a = np.zeros_like(y[m, n])
             for i in range(first, min(first + chunk, steps)):
-                a = step(tile, i, a)
-            y[tile] += a
+                a = step(m, n, i, a)
+            y[m, n] += a
     return y
 
 
-def _tiles(rows: int, outputs: int) -> Iterator[slice]:
-    """Row ranges of about _TILE outputs."""
-    size = max(1, _TILE // max(1, outputs))
-    for first in range(0, rows, size):
-        yield slice(first, min(first + size, rows))
+def _ranges(count: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def float_weights(weight: Tensor, type_name: str) -> F32:

@@ -4,7 +4,8 @@ Shapes    x (rows, cols), cols a multiple of 32 -> codes (rows, cols) int8, scal
 Rounding  scale, quotient and its rint (ties to even), product of scale and sum of codes
 Order     none: the maximum is exact in any order, the sum of codes is an integer
 Edges     scale 0 (maximum up to 63 * 2^-149) gives codes 0; a subnormal scale may ask for codes past 127: clamped;
-          a NaN or an infinity makes the scale NaN or infinite and the sum NaN, its own code 0
+          a NaN or an infinity makes the scale NaN or infinite and the sum NaN, its own code 0; the sum may overflow to
+          infinity where values come near the largest float
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def exp(x: float) -> float:
     for c in reversed(_EXP[:5]):
         p = fma(p, r, c)
     p = add(fma(mul(p, r), r, r), 1.0)
-    return p * 2.0**n
+    return math.ldexp(p, int(n))
 
 
 def norm(x: Numbers, weight: Numbers, eps: float, chains: int) -> list[float]:

@@ -36,7 +36,10 @@ def raw_tensor(type_name: str, rows: int, cols: int, seed: int, largest: float =
         if field in (kind.dtype.names or ()):
             blocks[field] = rng.uniform(-largest, largest, blocks.shape)
     return Tensor(
-        name="weight", type=type_name, shape=(rows, cols), data=blocks.view(np.uint8).reshape(rows, kind.row_bytes(cols))
+        name="weight",
+        type=type_name,
+        shape=(rows, cols),
+        data=blocks.view(np.uint8).reshape(rows, kind.row_bytes(cols)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +20,11 @@ def _random_bits(seed: int, count: int) -> F32:
     """Any finite float32 with the same chance, subnormals among them."""
     values = np.random.default_rng(seed).integers(0, 1 << 32, 2 * count, dtype=np.uint32).view(np.float32)
     return values[np.isfinite(values)][:count]
+
+
+def _normal(seed: int) -> tuple[F32, F32, F32]:
+    a, b, c = np.random.default_rng(seed).standard_normal((3, COUNT)).astype(np.float32)
+    return a, b, c
 
 
 def _products_near(seed: int) -> tuple[F32, F32, F32]:
@@ -53,9 +59,9 @@ def _underflowing_products(seed: int) -> tuple[F32, F32, F32]:
     return a, b, (rng.integers(-2, 3, COUNT) * 2.0**-149).astype(np.float32)
 
 
-CASES = {
+CASES: dict[str, Callable[[], tuple[F32, F32, F32]]] = {
     "any bits": lambda: (_random_bits(1, COUNT), _random_bits(2, COUNT), _random_bits(3, COUNT)),
-    "normal": lambda: tuple(np.random.default_rng(4).standard_normal((3, COUNT)).astype(np.float32)),
+    "normal": lambda: _normal(4),
     "cancelling": lambda: _products_near(5),
     "ties": lambda: _ties(6),
     "subnormal ties": lambda: _subnormal_ties(7),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from reference.floats import F32, bits
 from reference.ops import matmul
@@ -16,7 +19,7 @@ from reference.spec.layout import WEIGHT_TYPES
 from reference.spec.model import Tensor
 from suites.oracle import scalar, tensors
 
-DECODERS = {
+DECODERS: dict[str, Callable[[NDArray[np.uint8]], ScaledBlocks | OffsetBlocks | HalvedBlocks]] = {
     "Q8_0": q8_0.decode, "Q4_0": q4_0.decode, "Q5_0": q5_0.decode, "Q4_K": q4_k.decode, "Q5_K": q5_k.decode,
     "Q6_K": q6_k.decode,
 }  # fmt: skip
@@ -35,7 +38,9 @@ def _by_scalars(x: Activations, weight: Tensor, m: int, n: int) -> float:
     """One output, step by step."""
     if weight.type in tensors.FLOATS:
         w = dequantize(weight)[n].tolist()
-        return scalar.fold([_float_chunk(w[c : c + 128], x.values[m, c : c + 128].tolist()) for c in range(0, len(w), 128)])
+        return scalar.fold(
+            [_float_chunk(w[c : c + 128], x.values[m, c : c + 128].tolist()) for c in range(0, len(w), 128)]
+        )
     assert x.quantized is not None
     blocks, q = DECODERS[weight.type](weight.data), x.quantized
     codes = q.codes[m].reshape(-1, 32).astype(np.int64)
@@ -56,7 +61,7 @@ def _float_chunk(w: list[float], x: list[float]) -> float:
 
 
 def _block(
-    w: ScaledBlocks | OffsetBlocks | HalvedBlocks, n: int, b: int, codes: np.ndarray, d_x: float, s_x: float, a: float
+    w: ScaledBlocks | OffsetBlocks | HalvedBlocks, n: int, b: int, codes: NDArray[Any], d_x: float, s_x: float, a: float
 ) -> float:
     products = w.codes[n, b].astype(np.int64) * codes
     d = float(w.d[n, b])
@@ -165,7 +170,7 @@ def test_a_matmul_refuses_the_weight_of_another() -> None:
 
 @pytest.mark.parametrize("type_name", tensors.TYPES)
 def test_rows_and_outputs_are_their_own(type_name: str) -> None:
-    """A permutation of rows or of outputs, or a part of them, has the same bits: also across the tiles of the oracle."""
+    """A permutation of rows or of outputs, or a part of them, has the same bits, across the tiles of the oracle too."""
     x, weight = tensors.random(70, 256, seed=14), tensors.tensor(type_name, tensors.random(600, 256, seed=15))
     whole = matmul.exact(tensors.activations(x), weight)
     rows, outputs = np.random.default_rng(16).permutation(70)[:9], np.random.default_rng(17).permutation(600)[:11]

@@ -101,7 +101,10 @@ def test_swiglu_at_its_ends() -> None:
 def test_add_is_float32_addition() -> None:
     x, y = random(3, 50, seed=42), random(50, seed=43)
     assert (EXACT.add(x, y) == x + y).all()
-    assert bits(EXACT.add(np.float32([[-0.0, 0.0]]), np.float32([[-0.0, -0.0]])))[0].tolist() == [0x80000000, 0]
+    assert bits(EXACT.add(np.array([[-0.0, 0.0]], np.float32), np.array([[-0.0, -0.0]], np.float32)))[0].tolist() == [
+        0x80000000,
+        0,
+    ]
     assert IDEAL.add(x, y).dtype == np.float64
 
 
@@ -118,7 +121,14 @@ def test_embedding_reads_the_rows(type_name: str) -> None:
 
 def test_argmax_takes_the_lowest_index() -> None:
     nan = np.nan
-    rows = [[1, 3, 3, 2], [-0.0, 0.0, 0.0, -1], [0.0, -0.0, -1, -1], [1, nan, 5, nan], [-np.inf] * 4, [np.inf, nan, 0, 0]]
+    rows = [
+        [1, 3, 3, 2],
+        [-0.0, 0.0, 0.0, -1],
+        [0.0, -0.0, -1, -1],
+        [1, nan, 5, nan],
+        [-np.inf] * 4,
+        [np.inf, nan, 0, 0],
+    ]
     for form in (EXACT, IDEAL):
         assert form.argmax(np.array(rows, form.dtype)).tolist() == [1, 0, 0, 1, 0, 1]
     assert argmax.exact(random(2, 9)).dtype == np.int32
@@ -167,8 +177,8 @@ def test_attention_is_numerics_10(position: int, rows: int) -> None:
 def test_attention_exact_is_near_ideal(position: int) -> None:
     """Outputs are means of values: sums of up to 308 terms in float32 keep within 1e-5 of them."""
     q, keys, values = _qkv(8, 6, 3, 64, 320)
-    for cache in (np.float32, np.float16):
-        k, v = keys.astype(cache), values.astype(cache)
+    for half in (False, True):
+        k, v = (x.astype(np.float16) if half else x for x in (keys, values))
         got, true = (f(q, k, v, position, scale=_scale(64)) for f in (attention.exact, attention.ideal))
         assert np.max(np.abs(got - true)) <= 1e-5
 

@@ -65,7 +65,8 @@ def _true_frequencies(rope: Rope) -> list[Decimal]:
     ]
     low = max(0, int(pairs[0].to_integral_value("ROUND_FLOOR")))
     high = min(rope.n_rot - 1, int(pairs[1].to_integral_value("ROUND_CEILING")))
-    ramp = [min(max(Decimal(i - low) / max(high - low, Decimal("0.001")), Decimal(0)), Decimal(1)) for i in range(len(plain))]
+    width = max(Decimal(high - low), Decimal("0.001"))
+    ramp = [min(max(Decimal(i - low) / width, Decimal(0)), Decimal(1)) for i in range(len(plain))]
     return [f / factor * r + f * (1 - r) for f, r in zip(plain, ramp, strict=True)]
 
 
@@ -77,9 +78,7 @@ def _true_magnitude(rope: Rope) -> Decimal:
 def _is_nearest(value: np.float32, true: Decimal) -> bool:
     """Whether no float32 is nearer to `true` than `value`."""
     error = abs(Decimal(float(value)) - true)
-    return all(
-        error < abs(Decimal(float(np.nextafter(value, np.float32(side)))) - true) for side in (-np.inf, np.inf)
-    )
+    return all(error < abs(Decimal(float(np.nextafter(value, np.float32(side)))) - true) for side in (-np.inf, np.inf))
 
 
 @pytest.mark.parametrize("name", ROPES)
