@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,11 +39,19 @@ def utc_now() -> str:
 def new_run_folder(results: Path) -> Path:
     """Make `results/<UTC time>-<short id>/`. Raises BadCall where that is not possible."""
     folder = results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise BadCall(f"results folder {results}: cannot write to it ({error.strerror})") from None
+    require_folder(results, "results folder")
+    folder.mkdir()
     return folder
+
+
+def require_folder(folder: Path, what: str) -> None:
+    """Make a folder and see that a file can be made in it. Raises BadCall naming `what` it is."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadCall(f"{what} {folder}: cannot write to it ({error.strerror})") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -17,7 +17,17 @@ from harness.planning import Planned, Sweep, plan_rows, selected
 from harness.progress import SweepProgress
 from harness.runner import Finished, Pool, Started, Task, run
 from harness.schema import Environment, Plan, PlannedRow, Row, Status
-from harness.store import ENVIRONMENT, PLAN, ROWS, RowWriter, new_run_folder, read_rows, utc_now, write_record
+from harness.store import (
+    ENVIRONMENT,
+    PLAN,
+    ROWS,
+    RowWriter,
+    new_run_folder,
+    read_rows,
+    require_folder,
+    utc_now,
+    write_record,
+)
 
 PROBE_SECONDS = 900.0  # a cold host device compiles every kernel
 FINAL: frozenset[Status] = frozenset(("ok", "parity_failed", "not_applicable"))  # not made again on resume
@@ -35,6 +45,7 @@ class Interrupted(KeyboardInterrupt):
 def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
     """Make all rows; returns the run folder. Raises BadInput or BadCall before the first row, Interrupted after it."""
     configs = selected(sweep)
+    require_folder(sweep.cache, "cache folder")
     folder = sweep.resume or new_run_folder(sweep.results)
     try:
         logs = folder / "logs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.compare import compare, joined, ordered
 
@@ -11,7 +12,7 @@ ONE = np.float32(1)
 NAN, INF = np.float32("nan"), np.float32("inf")
 
 
-def values(*items: float) -> np.ndarray:
+def values(*items: float | np.float32) -> NDArray[np.float32]:
     return np.array(items, np.float32)
 
 

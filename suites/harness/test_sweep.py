@@ -83,7 +83,8 @@ def test_every_row_of_the_matrix_is_made_once(make: Make) -> None:
         (5, "off"),
     ]
     assert {row.status for row in stored.rows} == {"ok"}
-    assert stored.missing == stored.problems == ()
+    assert stored.missing == ()
+    assert stored.problems == ()
     assert sorted(jobs(folder)) == sorted(row.id for row in stored.rows)
     assert not (folder / "logs").exists()
 
