@@ -34,7 +34,7 @@ def sampled_parity(
 
     The session prefills them in one pass (its chunk and max_batch are that large) and runs without a graph meanwhile.
     """
-    checker = _OpByOp(model, context=len(tokens) + len(decoded), kv=session.toggles.kv)
+    checker = OpByOp(model, context=len(tokens) + len(decoded), kv=session.toggles.kv)
     session.reset()
     session.tap = checker.tap
     try:
@@ -49,7 +49,7 @@ def sampled_parity(
     return joined(checker.parts), text
 
 
-class _OpByOp:
+class OpByOp:
     """Is called with each tap in order; compares it with the oracle's op on the taps before it."""
 
     def __init__(self, model: Model, *, context: int, kv: str) -> None:

@@ -108,7 +108,6 @@ def generate(
     Example:
       zeroulp generate tiny.gguf --tokens 1,2,3 -n 8 --engine host --set graph=off
     """
-    from harness.adapters.engine import running
     from harness.adapters.models import open_file
 
     ids = read_tokens(tokens, tokens_file)
@@ -121,6 +120,8 @@ def generate(
     if name == "oracle":
         chosen = _oracle_tokens(opened, ids, count, settings)
     else:
+        from harness.adapters.engine import running
+
         with running(name, cache_folder(), opened, settings, context or needed) as engine:
             chosen = engine.generate(ids, count)
             engaged = engine.engaged()

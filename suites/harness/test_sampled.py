@@ -1,0 +1,94 @@
+"""The sampled comparison: passes what the oracle itself computed, names the op of a value that is off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.device import Buffer
+from harness.adapters.sampled import OUTPUTS, OpByOp, sampled_outputs
+from harness.compare import joined
+from reference.families import qwen3
+from reference.forms import EXACT
+from reference.spec.model import Model
+from suites.models import Models
+
+PROMPT = np.arange(5, 25)
+DECODED = (7, 300)
+
+
+@dataclass(frozen=True)
+class Held:
+    """As much of a buffer as a tap needs."""
+
+    values: NDArray[np.float32]
+
+    def read(self) -> NDArray[np.float32]:
+        return self.values
+
+
+def taps_of(model: Model, kv: str, spoil: tuple[str, int, tuple[int, int]] | None = None) -> OpByOp:
+    """Feed the taps of the oracle's own run; `spoil` is a tap, a layer and an element that is off by an ulp."""
+    checker = OpByOp(model, context=len(PROMPT) + len(DECODED), kv=kv)
+    cache = qwen3.new_cache(model, len(PROMPT) + len(DECODED), kv=kv, form=EXACT)
+
+    def tap(name: str, layer: int, value: NDArray[Any]) -> None:
+        held = np.array(value, np.float32).reshape(len(value), -1)
+        if spoil is not None and (name, layer) == spoil[:2] and len(held) > spoil[2][0]:
+            held[spoil[2]] = np.nextafter(held[spoil[2]], np.float32(np.inf))
+        checker.tap(name, layer, cast(Buffer, Held(held)))
+
+    position = 0
+    for tokens in (PROMPT, *(np.array([token]) for token in DECODED)):
+        checker.begin(tokens, position=position)
+        qwen3.forward(model, tokens, cache, form=EXACT, tap=tap, all_logits=False)
+        position += len(tokens)
+    return checker
+
+
+@pytest.mark.parametrize("kv", ["f16", "f32"])
+@pytest.mark.parametrize("quant", ["Q4_K_M", "F16"])
+def test_the_oracle_agrees_with_itself(models: Models, quant: str, kv: str) -> None:
+    model = models.tiny(quant)
+    checker = taps_of(model, kv)
+    result = joined(checker.parts)
+    assert result.same, result.first_difference
+    assert len(checker.parts) == (1 + len(DECODED)) * (3 + 17 * model.spec.layers)
+    assert all(part.values > 0 for _, part in checker.parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "element"),
+    [
+        ("embedding", -1, (0, 3)),
+        ("q", 1, (15, 0)),
+        ("k_norm", 0, (16, 5)),
+        ("v", 2, (0, 0)),
+        ("attention", 1, (19, 100)),
+        ("attn_residual", 0, (15, 8)),
+        ("swiglu", 2, (0, 511)),
+        ("down", 1, (19, 255)),
+        ("logits", -1, (0, 511)),
+    ],
+)
+def test_a_value_that_is_off_by_an_ulp_is_named_with_its_op(
+    models: Models, name: str, layer: int, element: tuple[int, int]
+) -> None:
+    result = joined(taps_of(models.tiny("Q8_0"), "f16", (name, layer, element)).parts)
+    assert not result.same
+    assert result.first_difference.startswith(f"{name}, layer {layer}, position 0: [")
+
+
+@pytest.mark.parametrize("outputs", [1, 63, 64, 65, 96, 1024, 151936])
+def test_sampled_outputs_hold_the_edges(outputs: int) -> None:
+    picked = sampled_outputs(outputs, "blk.0.attn_q.weight")
+    assert len(picked) == min(outputs, OUTPUTS)
+    assert (np.diff(picked) > 0).all()
+    assert picked[0] == 0
+    assert picked[-1] == outputs - 1
+    if outputs > OUTPUTS:
+        assert {31, 32, outputs - 32} <= set(picked.tolist())
