@@ -1,0 +1,78 @@
+"""What the launchers of the nine matmuls share: checks, the choice of a kernel, geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from engine.device import Buffer, KernelArgument, Stream
+from engine.ops.checks import blocks, int32, refuse, require
+from engine.ops.quantize import BLOCK, Quantized, padded
+from engine.weights import Weight
+
+MatmulPath = Literal["auto", "matvec", "gemm"]
+
+MATVEC_ROWS = 1  # auto takes the matvec up to this many activation rows, the gemm above; the bits are the same
+MATVEC_OUTPUTS = 32  # of a work item, which is one activation row
+MATVEC_WARPS = 8  # at most; each takes every eighth tile of K
+GEMM_OUTPUTS, GEMM_ROWS, GEMM_THREADS = 128, 64, 256
+
+
+def matmul_quantized(
+    stream: Stream, op: str, type_name: str, x: Quantized, weight: Weight, *, sums: bool, path: MatmulPath, out: Buffer
+) -> None:
+    """x (rows, padded cols), weight (outputs, cols) of `type_name` -> out (rows, outputs) float32.
+
+    `sums`: whether the kernel takes x.sums after x.scales.
+    """
+    _check_weight(op, type_name, weight)
+    width = padded(weight.cols)
+    rows, _ = require(op, "codes", x.codes, (None, width), np.int8)
+    require(op, "scales", x.scales, (rows, width // BLOCK), np.float32)
+    require(op, "sums", x.sums, (rows, width // BLOCK), np.float32)
+    inputs = (x.codes, x.scales, x.sums) if sums else (x.codes, x.scales)
+    _launch(stream, op, inputs, weight, rows, width, path, out)
+
+
+def matmul_float(
+    stream: Stream, op: str, type_name: str, x: Buffer, weight: Weight, *, path: MatmulPath, out: Buffer
+) -> None:
+    """x (rows, cols) float32, weight (outputs, cols) of `type_name` -> out (rows, outputs) float32."""
+    _check_weight(op, type_name, weight)
+    rows, _ = require(op, "x", x, (None, weight.cols), np.float32)
+    _launch(stream, op, (x,), weight, rows, weight.cols, path, out)
+
+
+def _check_weight(op: str, type_name: str, weight: Weight) -> None:
+    if weight.type != type_name:
+        raise refuse(op, f"weight {weight.name} is {weight.type}, expected {type_name}")
+    require(op, f"weight {weight.name}", weight.buffer, weight.layout.shape(weight.rows, weight.cols), np.uint8)
+
+
+def _launch(
+    stream: Stream,
+    op: str,
+    inputs: Sequence[KernelArgument],
+    weight: Weight,
+    rows: int,
+    cols: int,
+    path: MatmulPath,
+    out: Buffer,
+) -> None:
+    require(op, "out", out, (rows, weight.rows), np.float32)
+    if path == "auto":
+        path = "matvec" if rows <= MATVEC_ROWS else "gemm"
+    if path == "matvec":
+        items = -(-weight.rows // MATVEC_OUTPUTS) * rows
+        threads = 32 * min(MATVEC_WARPS, weight.layout.shape(weight.rows, cols)[1])
+    elif path == "gemm":
+        items = -(-weight.rows // GEMM_OUTPUTS) * -(-rows // GEMM_ROWS)
+        threads = GEMM_THREADS
+    else:
+        raise refuse(op, f"path is {path!r}, expected auto, matvec or gemm")
+    int32(op, "work items", items)
+    sizes = int32(op, "rows", rows), int32(op, "outputs", weight.rows), int32(op, "cols", cols)
+    args = (out, *inputs, weight.buffer, *sizes)
+    stream.launch(op, f"{op}_{path}", grid=blocks(items), block=threads, args=args)

@@ -1,0 +1,13 @@
+"""Launches matmul_q4_k (engine/kernels/matmul_q4_k.cu, NUMERICS 6)."""
+
+from __future__ import annotations
+
+from engine.device import Buffer, Stream
+from engine.ops._matmul import MatmulPath, matmul_quantized
+from engine.ops.quantize import Quantized
+from engine.weights import Weight
+
+
+def matmul_q4_k(stream: Stream, x: Quantized, weight: Weight, *, path: MatmulPath = "auto", out: Buffer) -> None:
+    """x (rows, cols padded to a multiple of 128), weight (outputs, cols) Q4_K -> out (rows, outputs) float32."""
+    matmul_quantized(stream, "matmul_q4_k", "Q4_K", x, weight, sums=True, path=path, out=out)

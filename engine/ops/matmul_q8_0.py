@@ -1,0 +1,13 @@
+"""Launches matmul_q8_0 (engine/kernels/matmul_q8_0.cu, NUMERICS 6)."""
+
+from __future__ import annotations
+
+from engine.device import Buffer, Stream
+from engine.ops._matmul import MatmulPath, matmul_quantized
+from engine.ops.quantize import Quantized
+from engine.weights import Weight
+
+
+def matmul_q8_0(stream: Stream, x: Quantized, weight: Weight, *, path: MatmulPath = "auto", out: Buffer) -> None:
+    """x (rows, cols padded to a multiple of 128), weight (outputs, cols) Q8_0 -> out (rows, outputs) float32."""
+    matmul_quantized(stream, "matmul_q8_0", "Q8_0", x, weight, sums=False, path=path, out=out)
