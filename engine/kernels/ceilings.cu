@@ -1,13 +1,13 @@
 // What this machine can do at best: kernels that read, multiply or do nothing else. No op of a model.
 // Formula:  fill_random: word i of every 16 bytes is a hash of (seed, i); read_all: sum of all words mod 2^32;
 //           mma_peak: D = A B + D, `rounds` times on each of CHAINS tiles; do_nothing: nothing.
-// Grid:     any; items are slices of 256 x 8 pieces of 16 bytes (read_all, fill_random) or warps' tiles (mma_peak).
+// Grid:     any; items are slices of a block's threads x IN_FLIGHT pieces of 16 bytes, or warps' tiles (mma_peak).
 // Order:    integer sums, any order.
 // Rounding: none, integers only.
 // Traffic:  read_all 16 bytes a piece, read once; fill_random the same, written; the others next to nothing.
 #include "portable.cuh"
 
-constexpr int THREADS = 256, IN_FLIGHT = 8, CHAINS = 8;
+constexpr int IN_FLIGHT = 4, CHAINS = 8;
 
 // A bijection of 32-bit words that looks random (xor-shift-multiply), so that data does not compress or repeat.
 __device__ __forceinline__ unsigned scrambled(unsigned value) {
@@ -21,12 +21,12 @@ __device__ __forceinline__ uint4 random_piece(long long index, unsigned seed) {
   return make_uint4(high, scrambled(high + 1u), scrambled(high + 2u), scrambled(high + 3u));
 }
 
-// data: (pieces, 4); pieces a multiple of THREADS * IN_FLIGHT.
+// data: (pieces, 4); pieces a multiple of blockDim.x * IN_FLIGHT.
 extern "C" __global__ void fill_random(uint4* data, long long pieces, unsigned seed) {
   pdl_launch_dependents();
   pdl_wait();
-  for (long long slice = blockIdx.x; slice < pieces / THREADS; slice += gridDim.x) {
-    const long long index = slice * THREADS + threadIdx.x;
+  for (long long slice = blockIdx.x; slice < pieces / blockDim.x; slice += gridDim.x) {
+    const long long index = slice * blockDim.x + threadIdx.x;
     data[index] = random_piece(index, seed);
   }
 }
@@ -35,12 +35,13 @@ extern "C" __global__ void fill_random(uint4* data, long long pieces, unsigned s
 extern "C" __global__ void read_all(unsigned* sum, const uint4* data, long long pieces) {
   pdl_launch_dependents();
   pdl_wait();
+  const int width = blockDim.x;
   unsigned total = 0;
-  for (long long slice = blockIdx.x; slice < pieces / (THREADS * IN_FLIGHT); slice += gridDim.x) {
-    const uint4* first = data + slice * (THREADS * IN_FLIGHT) + threadIdx.x;
+  for (long long slice = blockIdx.x; slice < pieces / (width * IN_FLIGHT); slice += gridDim.x) {
+    const uint4* first = data + slice * (width * IN_FLIGHT) + threadIdx.x;
     uint4 piece[IN_FLIGHT];
 #pragma unroll
-    for (int i = 0; i < IN_FLIGHT; i++) piece[i] = load_streaming(first + i * THREADS);
+    for (int i = 0; i < IN_FLIGHT; i++) piece[i] = load_streaming(first + i * width);
 #pragma unroll
     for (int i = 0; i < IN_FLIGHT; i++) total += piece[i].x + piece[i].y + piece[i].z + piece[i].w;
   }
@@ -52,7 +53,7 @@ extern "C" __global__ void read_all(unsigned* sum, const uint4* data, long long 
 extern "C" __global__ void mma_peak(int* out, int tiles, int rounds, unsigned seed) {
   pdl_launch_dependents();
   pdl_wait();
-  const int warps = THREADS / 32, lane = threadIdx.x & 31;
+  const int warps = blockDim.x / 32, lane = threadIdx.x & 31;
   for (int tile = blockIdx.x * warps + threadIdx.x / 32; tile < tiles; tile += gridDim.x * warps) {
     const uint4 piece = random_piece(tile * 32LL + lane, seed);
     const unsigned a[4] = {piece.x, piece.y, piece.z, piece.w}, b[2] = {piece.x ^ piece.z, piece.y ^ piece.w};
