@@ -78,7 +78,7 @@ def figure(run: StoredRun, name: str, theme: Theme) -> Figure:
     if name == "parity.png":
         return parity_chart.draw(parity_chart.matrix(rows, check_frame(run)), theme)
     if name == "work.png":
-        return work_chart.draw(work_chart.panels(rows), theme)
+        return work_chart.draw(work_chart.bars(rows), theme)
     if name == "throughput.png":
         return throughput_chart.draw(throughput_chart.panels(rows), theme)
     return roofline_chart.draw(points(run), run.environment.ceilings, theme)

@@ -7,6 +7,7 @@ on top of it for report.md; HTML is escaped by the template engine.
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 
 LONGEST_LINE = 400  # characters of a foreign text in a table; rows.jsonl keeps the whole
@@ -45,10 +46,14 @@ def fenced(text: str) -> str:
     return f"{fence}\n{lines}\n{fence}"
 
 
-def label(text: object, *, longest: int = 44) -> str:
-    """A label for a picture: ASCII (the font has it), dollar signs that start no formula, cut in the middle."""
+def label(text: object, *, longest: int = 44, width: int = 0) -> str:
+    """A label for a picture: ASCII (the font has it), dollar signs that start no formula, cut in the middle.
+
+    With a `width` it is broken into lines of at most so many characters.
+    """
     plain = one_line(text, longest=10_000).encode("ascii", "backslashreplace").decode("ascii")
-    return one_line(plain, longest=longest).replace("$", r"\$")
+    shown = one_line(plain, longest=longest)
+    return (textwrap.fill(shown, width) if width else shown).replace("$", r"\$")
 
 
 def _visible(character: str) -> str:

@@ -12,10 +12,12 @@ PER_SECOND = {"GB/s": 1e9, "TB/s": 1e12, "GOP/s": 1e9, "TOP/s": 1e12, "GFLOP/s":
 
 
 def count(value: float) -> str:
-    """A count; whole numbers without a fraction: 1,234,567 or 12.5."""
+    """A count or a mean of counts: 1,234,567 or 12.50 or 0.0046."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 def short(value: float, unit: str = "") -> str:

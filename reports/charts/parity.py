@@ -16,7 +16,7 @@ from reports.text import label
 from reports.units import plural, short
 from reports.verdict import OUTCOMES
 
-MOST_LINES, MOST_CHECKS = 80, 10
+MOST_LINES, MOST_CHECKS = 80, 6
 GROUPED_BY = ("device", "model", "quant", "depth", "context", "prompt", "generated", "toggle kv")
 
 State: TypeAlias = Literal["good", "bad", "unsure", "blank"]
@@ -62,7 +62,7 @@ def matrix(rows: pd.DataFrame, checks: pd.DataFrame) -> Matrix:
         notes.append(f"{plural(len(names) - MOST_CHECKS, 'more check')} not drawn")
     return Matrix(
         lines=tuple(line[1] for line in lines),
-        columns=("rows", *(label(name, longest=26) for name in names[:MOST_CHECKS])),
+        columns=("rows", *(label(name, longest=28, width=15) for name in names[:MOST_CHECKS])),
         subject=label(common(rows), longest=60),
         marks=tuple(line[2] for line in lines),
         note="; ".join(notes),
@@ -71,16 +71,15 @@ def matrix(rows: pd.DataFrame, checks: pd.DataFrame) -> Matrix:
 
 def draw(cells: Matrix, theme: Theme) -> Figure:
     """The picture of a matrix."""
-    figure = new_figure(theme, height=1.3 + 0.3 * max(1, len(cells.lines)))
+    figure = new_figure(theme, height=1.5 + 0.3 * max(1, len(cells.lines)))
     axes = figure.add_subplot()
     dress(axes, theme)
     for y, marks in enumerate(cells.marks):
         for x, mark in enumerate(marks):
-            _cell(axes, x, y, mark, theme)
+            _cell(axes, x, y, mark, theme, FONT - 1 if len(marks) < 6 else FONT - 2.5)
     if not cells.lines:
         axes.text(0, 0, "Nothing was compared.", ha="center", va="center", fontsize=FONT + 2, color=theme.ink)
-    size = FONT if len(cells.columns) < 6 else FONT - 2
-    axes.set_xticks(range(len(cells.columns)), labels=cells.columns, fontsize=size)
+    axes.set_xticks(range(len(cells.columns)), labels=cells.columns, fontsize=FONT - 1)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(cells.lines)), labels=cells.lines)
     axes.set_xlim(-0.5, len(cells.columns) - 0.5)
@@ -93,12 +92,12 @@ def draw(cells: Matrix, theme: Theme) -> Figure:
     return figure
 
 
-def _cell(axes: Axes, x: int, y: int, mark: Mark, theme: Theme) -> None:
+def _cell(axes: Axes, x: int, y: int, mark: Mark, theme: Theme, size: float) -> None:
     fill = {"good": theme.good, "bad": theme.bad, "unsure": theme.unsure, "blank": theme.blank}[mark.state]
     axes.add_patch(Rectangle((x - 0.48, y - 0.44), 0.96, 0.88, facecolor=fill, edgecolor=theme.grid, linewidth=0.6))
     ink = theme.bad_ink if mark.state == "bad" else theme.soft if mark.state == "blank" else theme.ink
     weight = "bold" if mark.state == "bad" else "normal"
-    axes.text(x, y, mark.text, ha="center", va="center", fontsize=FONT - 1, color=ink, fontweight=weight)
+    axes.text(x, y, mark.text, ha="center", va="center", fontsize=size, color=ink, fontweight=weight)
 
 
 def _rows_mark(group: pd.DataFrame) -> Mark:
@@ -127,7 +126,7 @@ def _check_mark(checks: pd.DataFrame) -> Mark:
     values, differing = int(made["values"].sum()), int(made["differing"].sum())
     failures = int((made["state"] == "failed").sum())
     if failures and differing:
-        return Mark(state="bad", text=f"✗ {short(differing)} of {short(values)} differ")
+        return Mark(state="bad", text=f"✗ {short(differing)} differ")
     if failures:
         return Mark(state="bad", text=f"✗ {failures} of {len(made)} failed")
     return Mark(state="good", text=f"✓ {short(values)}")

@@ -98,7 +98,7 @@ def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, t
     for ceiling, slope in slopes:
         end = right if top is None else min(right, top / slope)
         axes.plot([left, end], [slope * left, slope * end], color=theme.ink, linewidth=1.4)
-        middle = (left * left * left * end) ** 0.25
+        middle = left * (end / left) ** 0.6
         axes.annotate(
             _name(ceiling),
             (middle, slope * middle),

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 DOTS_PER_INCH = 110
 WIDTH = 10.0  # inches
-TALLEST = 40.0  # inches; charts cut their rows off before they grow taller
+TALLEST = 50.0  # inches; charts cut their rows off before they grow taller
 FONT = 9.0  # points
 
 
@@ -44,9 +44,11 @@ DARK = Theme(
 
 
 def new_figure(theme: Theme, *, height: float) -> Figure:
-    """A figure of the common width; `height` in inches."""
+    """A figure of the common width; `height` in inches, ValueError above TALLEST."""
+    if not height <= TALLEST:
+        raise ValueError(f"a picture of {height:.1f} inches: charts leave rows out before they pass {TALLEST:.0f}")
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.08)  # inches
-    figure = Figure(figsize=(WIDTH, min(height, TALLEST)), dpi=DOTS_PER_INCH, layout=layout, facecolor=theme.paper)
+    figure = Figure(figsize=(WIDTH, height), dpi=DOTS_PER_INCH, layout=layout, facecolor=theme.paper)
     FigureCanvasAgg(figure)
     return figure
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from reports.charts.style import FONT, Theme, bar_labels, dress, headline, legend_above, new_figure
+from reports.charts.style import FONT, TALLEST, Theme, bar_labels, dress, headline, legend_above, new_figure
 from reports.frames import common, describe, naming
 from reports.text import label
 from reports.units import count, plural, short
 
-MOST_BARS = 24  # of one panel
-MOST_PANELS = 10
+MOST_BARS = 48  # of one panel
 BAR_INCHES, PANEL_INCHES = 0.22, 0.95
 KINDS = (("decode_tps", "Decode"), ("prefill_tps", "Prefill"))
 
@@ -36,22 +35,30 @@ class Panel:
 def panels(rows: pd.DataFrame) -> tuple[Panel, ...]:
     """A panel for every model and phase that was timed: speeds of unlike models would not fit on one scale."""
     found = [
-        _panel(timed, f"{phase} · {label(common(timed), longest=56)}", kind)
+        _panel(timed, f"{phase} · {label(common(timed), longest=36)}", kind)
         for model, mine in rows.groupby("model", sort=False)
         for kind, phase in KINDS
         if len(timed := mine[mine[f"{kind}_median"].notna()])
     ]
-    return tuple(found[:MOST_PANELS])
+    kept = [found[at] for at in range(len(found)) if sum(_height(panel) for panel in found[: at + 1]) <= TALLEST]
+    if len(kept) < len(found):
+        more = f"; {plural(len(found) - len(kept), 'more chart')} not drawn"
+        kept[-1] = replace(kept[-1], note=kept[-1].note + more)
+    return tuple(kept)
 
 
 def draw(chosen: tuple[Panel, ...], theme: Theme) -> Figure:
     """The picture of the panels, one below the other."""
-    heights = [PANEL_INCHES + BAR_INCHES * len(panel.labels) for panel in chosen]
+    heights = [_height(panel) for panel in chosen]
     figure = new_figure(theme, height=sum(heights))
     all_axes = figure.subplots(len(chosen), 1, squeeze=False, height_ratios=heights)
     for axes, panel in zip(all_axes[:, 0], chosen, strict=True):
         _bars(axes, panel, theme)
     return figure
+
+
+def _height(panel: Panel) -> float:
+    return PANEL_INCHES + BAR_INCHES * len(panel.labels)
 
 
 def _panel(rows: pd.DataFrame, title: str, kind: str) -> Panel:

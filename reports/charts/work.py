@@ -13,7 +13,8 @@ from reports.frames import common, configuration_columns, deciding, describe, va
 from reports.text import label
 from reports.units import count, plural, short
 
-MOST_BARS = 32  # of one panel
+MOST_BARS = 24  # of one panel
+LARGEST_RATIO = 100  # of two bars on a linear scale; above it the small ones vanish
 BAR_INCHES, PANEL_INCHES = 0.24, 1.0
 
 COLUMNS = {
@@ -45,24 +46,35 @@ class Panel:
     series: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
     same: str
-    subject: str  # what all rows share
+    logarithmic: bool
 
 
-def panels(rows: pd.DataFrame) -> tuple[Panel, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """All panels, and what every row has in common."""
+
+    subject: str
+    panels: tuple[Panel, ...]
+
+
+def bars(rows: pd.DataFrame) -> Bars:
     """One panel per figure, over the rows that have figures. Rows that a setting does not change share a bar."""
     made = rows[rows[list(COLUMNS)].notna().all(axis=1)]
-    return tuple(_panel(made, *panel) for panel in PANELS) if len(made) else ()
+    drawn = tuple(_panel(made, *panel) for panel in PANELS) if len(made) else ()
+    return Bars(subject=label(common(made), longest=80), panels=drawn)
 
 
-def draw(chosen: tuple[Panel, ...], theme: Theme) -> Figure:
-    """The picture of some panels, one below the other; a line of words if there are none."""
-    heights = [PANEL_INCHES + BAR_INCHES * len(panel.labels) * len(panel.series) for panel in chosen]
-    figure = new_figure(theme, height=max(1.5, sum(heights)))
-    if not chosen:
+def draw(chosen: Bars, theme: Theme) -> Figure:
+    """The picture of all panels, one below the other; a line of words if there are none."""
+    heights = [PANEL_INCHES + BAR_INCHES * len(panel.labels) * len(panel.series) for panel in chosen.panels]
+    figure = new_figure(theme, height=1.0 + sum(heights))
+    if not chosen.panels:
         figure.text(0.5, 0.5, "No row of this run has figures.", ha="center", color=theme.ink, fontsize=FONT + 2)
         return figure
-    all_axes = figure.subplots(len(chosen), 1, squeeze=False, height_ratios=heights)
-    for axes, panel in zip(all_axes[:, 0], chosen, strict=True):
+    title = f"Work per token · {chosen.subject}" if chosen.subject else "Work per token"
+    figure.suptitle(title, x=0.01, ha="left", color=theme.ink, fontsize=FONT + 3)
+    all_axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    for axes, panel in zip(all_axes[:, 0], chosen.panels, strict=True):
         _bars(axes, panel, theme)
     return figure
 
@@ -76,13 +88,17 @@ def _panel(made: pd.DataFrame, title: str, unit: str, metrics: tuple[str, ...]) 
     if len(bars) > MOST_BARS:
         notes.append(f"{plural(len(bars) - MOST_BARS, 'more bar')} not drawn, all are in the table")
         bars = bars.head(MOST_BARS)
+    figures = bars[list(metrics)].to_numpy(dtype=float)
+    logarithmic = bool(figures.min() > 0 and figures.max() > LARGEST_RATIO * figures.min())
+    if logarithmic:
+        notes.append("logarithmic scale")
     return Panel(
         title=title,
         unit=unit,
-        labels=tuple(label(describe(bar, kept) or "every row", longest=52) for _, bar in bars.iterrows()),
+        labels=tuple(label(describe(bar, kept) or "every row", longest=60) for _, bar in bars.iterrows()),
         series=tuple(COLUMNS[name] for name in metrics),
         values=tuple(tuple(float(value) for value in bars[name]) for name in metrics),
-        subject=label(common(made), longest=48),
+        logarithmic=logarithmic,
         same="; ".join(label(note, longest=110) for note in notes),
     )
 
@@ -91,7 +107,13 @@ def _bars(axes: Axes, panel: Panel, theme: Theme) -> None:
     dress(axes, theme)
     number = len(panel.series)
     thick = 0.8 / number
-    largest = max((value for values in panel.values for value in values), default=0.0)
+    every = [value for values in panel.values for value in values]
+    smallest, largest = min(every), max(every)
+    if panel.logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(smallest / 2, largest * (largest / smallest * 2) ** 0.14)
+    else:
+        axes.set_xlim(0, largest * 1.14 or 1.0)
     for at, (name, values) in enumerate(zip(panel.series, panel.values, strict=True)):
         places = [bar - 0.4 + thick * (at + 0.5) for bar in range(len(values))]
         axes.barh(
@@ -105,11 +127,19 @@ def _bars(axes: Axes, panel: Panel, theme: Theme) -> None:
         )
         for place, value in zip(places, values, strict=True):
             text = short(value, panel.unit) if panel.unit else count(value)
-            axes.text(value + largest * 0.008, place, text, va="center", fontsize=FONT - 1, color=theme.ink)
+            axes.annotate(
+                text,
+                (value, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=FONT - 1,
+                color=theme.ink,
+            )
     bar_labels(axes, panel.labels)
-    axes.set_xlim(0, largest * 1.14 or 1.0)
-    axes.set_xticks([])
-    headline(axes, f"{panel.title} · {panel.subject}" if panel.subject else panel.title, theme)
+    axes.set_xticks([], minor=False)
+    axes.set_xticks([], minor=True)
+    headline(axes, panel.title, theme)
     axes.set_xlabel(panel.same, loc="left")
     if number > 1:
         legend_above(axes, theme, columns=number)

@@ -176,7 +176,7 @@ def write_run(
     tail: bytes = b"",
 ) -> File:
     """A run folder with these rows; `plan` is what they were to be, `tail` goes behind the last line of rows.jsonl."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     if plan is None:
         plan = [PlannedRow(id=r.id, model=r.model, shape=r.shape, toggles=r.toggles, device=r.device) for r in rows]
     write_record(folder / PLAN, Plan(started=STARTED, command=COMMAND, rows=tuple(plan)))
