@@ -1,15 +1,7 @@
 // The one header every kernel file includes: what CUDA C++ alone does not give, for the GPU by inline PTX (no CUDA
 // headers: NVRTC needs no include path), for the CPU by the twins in engine/devices/host/csrc/tensor.h.
 #pragma once
-#ifdef ZEROULP_HOST
-
-// A CPU has no programmatic dependent launch: every launch starts after the one before it has ended.
-__device__ __forceinline__ void pdl_wait() {}
-__device__ __forceinline__ void pdl_launch_dependents() {}
-
-__device__ __forceinline__ uint4 load_streaming(const uint4* address) { return *address; }
-
-#else
+#ifndef ZEROULP_HOST
 
 #define DYN_SHARED(T, name)                                       \
   extern __shared__ __align__(16) unsigned char dynamic_shared[]; \

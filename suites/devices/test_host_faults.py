@@ -43,6 +43,8 @@ CHECKED = {
     "writes_const": r"write to a const argument, 4 bytes at byte 0 of 'x'",
     "misaligned": r"misaligned|undefined operation",
     "wide_shift": r"undefined operation",
+    "writes_before_wait": r"access before pdl_wait to memory that a kernel writes, 4 bytes at byte 0 of 'y'",
+    "never_waits": r"no thread executes pdl_wait",
 }
 ORDERED = ("missing_barrier", "lucky_barrier", "missing_syncwarp", "float_atomics")
 KERNELS = sorted({*CRASHES, *CHECKED, *ORDERED})
@@ -137,3 +139,19 @@ def test_reports_belong_to_their_launch(checked: Bench) -> None:
         checked.run("writes_const")
     assert len(first.value.reports) > 1
     assert len(second.value.reports) == 1
+
+
+def test_read_before_pdl_wait(checked: Bench) -> None:
+    """Only what a kernel has written is forbidden: weights may be read ahead, and so they are in the sound twin."""
+    stream, device = checked.stream, checked.device
+    for kernel, sound in (("reads_before_wait_sound", True), ("reads_before_wait", False)):
+        y, x = device.upload(np.zeros(8, np.float32), "y"), device.upload(X, "x")
+        args = (y, x, np.int32(256))
+        if sound:
+            stream.launch("faults", kernel, grid=1, block=256, args=args)
+            stream.launch("faults", kernel, grid=1, block=256, args=args)
+            assert np.array_equal(y.read(), X[0, :8] + X[0, :8])
+        else:
+            stream.launch("faults", "reads_before_wait_sound", grid=1, block=256, args=args)
+            with pytest.raises(AccessFault, match=r"access before pdl_wait .* of 'y'"):
+                stream.launch("faults", kernel, grid=1, block=256, args=args)

@@ -6,6 +6,7 @@ import bisect
 import ctypes
 import mmap
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from engine.devices.host.native import ALIGNMENT, Range
 from reference.spec.errors import OutOfMemory
 
 _NO_RESERVE, _DONT_NEED, _NO_ACCESS = 0x4000, 4, 0  # Linux: MAP_NORESERVE, MADV_DONTNEED, PROT_NONE
+MAX_ALLOCATIONS = 1 << 20  # csrc/checker.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -57,6 +59,7 @@ class Arena:
                 raise OutOfMemory("host device: no address space for its memory (needed 16 MiB)")
         self.start: int = start
         self.reserve = reserve
+        self._unmap = weakref.finalize(self, _LIBC.munmap, start, reserve)
         self._top = 0
         self._open = 0  # whole pages from the start that can be accessed, in bytes
         self._places: list[Place] = []  # by start, freed ones too
@@ -65,6 +68,10 @@ class Arena:
 
     def allocate(self, nbytes: int, name: str) -> Place:
         needed = rounded(nbytes)
+        if len(self._places) + 1 >= MAX_ALLOCATIONS:
+            raise OutOfMemory(
+                f"host device: no memory for {name}: {MAX_ALLOCATIONS} allocations were made, no more fit"
+            )
         if self.used + needed > self.limit or self._top + needed + 2 * ALIGNMENT > self.reserve:
             free = min(self.limit - self.used, max(0, self.reserve - self._top - 2 * ALIGNMENT))
             raise OutOfMemory(f"host device: no memory for {name}: {needed} bytes needed, {free} free")
@@ -137,4 +144,4 @@ class Arena:
 
     def close(self) -> None:
         self._live.clear()
-        _LIBC.munmap(self.start, self.reserve)
+        self._unmap()

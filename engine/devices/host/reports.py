@@ -20,8 +20,11 @@ _FAULTS = (
     "access to a buffer that is not an argument",
     "access to another thread's stack",
     "misaligned access",
+    "access before pdl_wait to memory that a kernel writes",
+    "no thread executes pdl_wait",
 )
 _RACES = range(2, 5)
+_NO_PDL_WAIT = 10
 _DYNAMIC, _STACK = 2, 3
 
 
@@ -44,6 +47,9 @@ def access_reports(worker: Worker, number: int, module: KernelModule, arena: Are
     count = worker.library.simt_check_reports(rows, MAX_REPORTS)
     lines = []
     for report in rows[:count]:
+        if report.fault == _NO_PDL_WAIT:
+            lines.append(_FAULTS[report.fault])
+            continue
         other = f" against block {report.other_block}, thread {report.other_thread}" if report.fault in _RACES else ""
         lines.append(
             f"{_FAULTS[report.fault]}, {report.bytes} bytes at {_where(report, module, number, arena)}"

@@ -1,9 +1,9 @@
 // Planted faults, one in each kernel, and beside each its sound twin (`..._sound`). y: 8 floats, x: 1024; 256 threads.
 #include "portable.cuh"
 
-#define PAIR(name)                                                                                                \
-  extern "C" __global__ void name(float* y, const float* x, int n) { name##_body<false>(y, x, n); }               \
-  extern "C" __global__ void name##_sound(float* y, const float* x, int n) { name##_body<true>(y, x, n); }
+#define PAIR(name)                                                                                              \
+  extern "C" __global__ void name(float* y, const float* x, int n) { pdl_wait(); name##_body<false>(y, x, n); } \
+  extern "C" __global__ void name##_sound(float* y, const float* x, int n) { pdl_wait(); name##_body<true>(y, x, n); }
 
 // ---- barriers ----
 
@@ -215,3 +215,33 @@ template <bool SOUND> __device__ void wide_shift_body(float* y, const float*, in
   if (threadIdx.x < 8) y[threadIdx.x] = __int2float_rn(1 << by);
 }
 PAIR(wide_shift)
+
+// ---- overlap of launches ----
+
+// Reads what the launch before it may still be writing: y itself, from an earlier launch of the same kernel.
+extern "C" __global__ void reads_before_wait(float* y, const float* x, int) {
+  const float before = y[threadIdx.x & 7];
+  pdl_wait();
+  if (threadIdx.x < 8) y[threadIdx.x] = __fadd_rn(before, x[threadIdx.x]);
+}
+extern "C" __global__ void reads_before_wait_sound(float* y, const float* x, int) {
+  const float weight = x[threadIdx.x];
+  pdl_wait();
+  if (threadIdx.x < 8) y[threadIdx.x] = __fadd_rn(y[threadIdx.x], weight);
+}
+extern "C" __global__ void writes_before_wait(float* y, const float* x, int) {
+  if (threadIdx.x < 8) y[threadIdx.x] = x[threadIdx.x];
+  pdl_wait();
+}
+extern "C" __global__ void writes_before_wait_sound(float* y, const float* x, int) {
+  pdl_wait();
+  if (threadIdx.x < 8) y[threadIdx.x] = x[threadIdx.x];
+}
+// May end before the launch that it depends on, and the next one would start too early.
+extern "C" __global__ void never_waits(float*, const float*, int) {}
+// Threads that have nothing to do may leave without waiting.
+extern "C" __global__ void never_waits_sound(float* y, const float* x, int) {
+  if (threadIdx.x >= 8) return;
+  pdl_wait();
+  y[threadIdx.x] = x[threadIdx.x];
+}

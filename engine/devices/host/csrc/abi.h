@@ -33,6 +33,7 @@ struct Api {
   void (*atomic_begin)(const void* address, int bytes);
   uint64_t (*atomic_load)(const void* address, int bytes);
   uint64_t (*atomic_exchange)(void* address, uint64_t expected, uint64_t desired, int bytes);
+  void (*pdl_wait)();  // check mode only
   void (*access)(const void* address, int bytes, AccessKind kind, const void* pc);
 };
 
@@ -100,7 +101,7 @@ struct Counters {  // mirrored
 
 enum Fault : int32_t {
   OUT_OF_BOUNDS, UNINITIALISED, WRITE_AFTER_WRITE, WRITE_AFTER_READ, READ_AFTER_WRITE, CONST_WRITE, NOT_AN_ARGUMENT,
-  OTHER_STACK, MISALIGNED
+  OTHER_STACK, MISALIGNED, BEFORE_PDL_WAIT, NO_PDL_WAIT
 };
 enum Space : int32_t { GLOBAL, SHARED, DYNAMIC, STACK, ELSEWHERE };
 

@@ -1,6 +1,9 @@
 // The access checker. Per byte of device memory and of shared memory: defined or not, last writer, last reader. Two
 // accesses of different threads are ordered by a launch border, a __syncthreads of their block, or (within a warp) a
 // full __syncwarp; shuffles order nothing.
+// Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait a
+// thread writes no device memory and reads none that any kernel ever wrote, and some thread of a launch waits (else it
+// could end before the launch that it depends on).
 #pragma once
 namespace simt {
 
@@ -21,8 +24,10 @@ static struct Checker {
   size_t arena_bytes;
   Cell *global, *shared, *dynamic;  // shared: all static variables one after the other
   size_t shared_cells;
+  bool launch_waited;               // some thread of the running launch has executed pdl_wait
   uint32_t* owner;                  // allocation by 512 bytes of the arena; 0 none
   Permission* permission;           // by allocation
+  uint8_t* written;                 // by allocation: has a kernel written to it?
   Report report[MAX_REPORTS];
   int reports;
 } ck;
@@ -86,13 +91,16 @@ static inline void touch(Cell* cell, const char* p, int bytes, AccessKind kind, 
 }
 
 static void access_global(const char* p, int bytes, AccessKind kind, const void* pc) {
+  const uint32_t allocation = ck.owner[(p - ck.arena) / 512];
   (kind == READ ? rt.counters.load_bytes : rt.counters.store_bytes) += bytes;
-  const Permission& allowed = ck.permission[ck.owner[(p - ck.arena) / 512]];
+  const Permission& allowed = ck.permission[allocation];
   if (!allowed.read_start && !allowed.write_start) return note(NOT_AN_ARGUMENT, GLOBAL, p, bytes, pc);
   const bool readable = p >= allowed.read_start && p + bytes <= allowed.read_end;
   const bool writable = p >= allowed.write_start && p + bytes <= allowed.write_end;
   if (!readable && !writable) return note(OUT_OF_BOUNDS, GLOBAL, p, bytes, pc);
   if (kind != READ && !writable) note(CONST_WRITE, GLOBAL, p, bytes, pc);
+  ck.written[allocation] |= kind != READ;
+  if (ck.written[allocation] && !(rt.warp[rt.w].pdl_waited >> rt.l & 1)) note(BEFORE_PDL_WAIT, GLOBAL, p, bytes, pc);
   touch(ck.global + (p - ck.arena), p, bytes, kind, pc, GLOBAL);
 }
 
@@ -156,6 +164,15 @@ static uint64_t atomic_exchange(void* address, uint64_t expected, uint64_t desir
   return expected;
 }
 
+static void pdl_wait() {
+  rt.warp[rt.w].pdl_waited |= 1u << rt.l;
+  ck.launch_waited = true;
+}
+
+static void check_launch_end() {
+  if (!ck.launch_waited && !rt.failed) note(NO_PDL_WAIT, ELSEWHERE, nullptr, 0, (const void*)rt.node->thunk);
+}
+
 static void check_block_start() {
   memset((void*)ck.dynamic, 0, sizeof(Cell) * rt.node->dynamic_bytes);
   memset((void*)ck.shared, 0, sizeof(Cell) * ck.shared_cells);
@@ -177,12 +194,26 @@ static void set_permissions(const Node* node, bool grant) {
 }
 
 static void check_launch_start() {
+  ck.launch_waited = false;
   size_t cells = 1;
   for (int64_t i = 0; i < rt.node->module->shared_count; i++) cells += rt.node->module->shared[i].bytes;
   if (cells > ck.shared_cells) {
     ck.shared = (Cell*)realloc((void*)ck.shared, sizeof(Cell) * cells);
     ck.shared_cells = cells;
   }
+}
+
+// Memory that was reserved reads as zero again, and whole pages of it go back to the system.
+static void clear(void* start, size_t bytes) {
+  char *first = (char*)(((uintptr_t)start + PAGE - 1) & ~(PAGE - 1)), *end = (char*)start + bytes;
+  char* last = (char*)((uintptr_t)end & ~(PAGE - 1));
+  if (last <= first) {
+    memset(start, 0, bytes);
+    return;
+  }
+  memset(start, 0, first - (char*)start);
+  memset(last, 0, end - last);
+  madvise(first, last - first, MADV_DONTNEED);
 }
 
 template <class T> static T* reserve(size_t count) {
@@ -200,14 +231,15 @@ SIMT_EXPORT int simt_check_arena(char* arena, uint64_t bytes) {
   ck.global = reserve<Cell>(bytes);
   ck.owner = reserve<uint32_t>(bytes / 512);
   ck.permission = reserve<Permission>(ALLOCATIONS);
+  ck.written = reserve<uint8_t>(ALLOCATIONS);
   ck.dynamic = reserve<Cell>(DYNAMIC_BYTES);
-  return !(ck.global && ck.owner && ck.permission && ck.dynamic);
+  return !(ck.global && ck.owner && ck.permission && ck.written && ck.dynamic);
 }
 // The bytes from `start` (a multiple of 512) belong to `allocation`, undefined from now on.
 SIMT_EXPORT void simt_check_allocate(char* start, uint64_t bytes, uint32_t allocation) {
   using namespace simt;
   for (uint64_t i = 0; i < (bytes + 511) / 512; i++) ck.owner[(start - ck.arena) / 512 + i] = allocation;
-  memset((void*)(ck.global + (start - ck.arena)), 0, bytes * sizeof(Cell));
+  clear((void*)(ck.global + (start - ck.arena)), bytes * sizeof(Cell));
 }
 SIMT_EXPORT void simt_check_define(char* start, uint64_t bytes) {
   for (uint64_t i = 0; i < bytes; i++) simt::ck.global[start - simt::ck.arena + i].defined = 1;

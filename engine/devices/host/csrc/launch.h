@@ -18,7 +18,7 @@ static void start_block(uint32_t id) {
     const uint32_t lanes = rt.threads - w * 32 < 32 ? rt.threads - w * 32 : 32;
     warp.ready = lanes == 32 ? 0xffffffffu : (1u << lanes) - 1;
     warp.exited = ~warp.ready;
-    warp.started = warp.pending = warp.at_barrier = warp.epoch = 0;
+    warp.started = warp.pending = warp.at_barrier = warp.pdl_waited = warp.epoch = 0;
   }
   if (rt.options.check) check_block_start();
   rt.w = rt.options.order == REVERSE ? rt.warps - 1 : 0;
@@ -68,6 +68,7 @@ static bool run_blocks(const Node* node, uint32_t first, uint32_t end) {
   for (uint32_t i = 0; i < n && !rt.failed; i++)
     start_block(order ? order[i] : rt.options.order == REVERSE ? end - 1 - i : first + i);
   rt.running = false;
+  if (rt.options.check) check_launch_end();
   free(order);
   if (rt.failed) rt.free_count = -1;  // fibers were abandoned: all stacks are made anew
   return !rt.failed;

@@ -24,6 +24,7 @@ SIMT_EXPORT void simt_runtime_stop() {
     munmap((void*)ck.global, ck.arena_bytes * sizeof(Cell));
     munmap(ck.owner, ck.arena_bytes / 512 * sizeof(uint32_t));
     munmap(ck.permission, ALLOCATIONS * sizeof(Permission));
+    munmap(ck.written, ALLOCATIONS);
     munmap((void*)ck.dynamic, DYNAMIC_BYTES * sizeof(Cell));
     free((void*)ck.shared);
   }
@@ -32,7 +33,8 @@ SIMT_EXPORT void simt_runtime_stop() {
 // `shared` stays with the caller and must outlive the module.
 SIMT_EXPORT void simt_attach(simt::Module* module, const simt::Range* shared, int64_t count) {
   *module->api = {simt::block_barrier, simt::warp_operation,  simt::atomic_begin,
-                  simt::atomic_load,   simt::atomic_exchange, simt::access};
+                  simt::atomic_load,   simt::atomic_exchange, simt::pdl_wait,
+                  simt::access};
   module->shared = shared;
   module->shared_count = count;
 }

@@ -22,7 +22,7 @@ struct Lane {
   Operation op;
 };
 struct Warp {
-  uint32_t ready, started, exited, pending, at_barrier;  // sets of lanes
+  uint32_t ready, started, exited, pending, at_barrier, pdl_waited;  // sets of lanes
   uint32_t epoch;                                        // __syncwarp of the full warp so far (the checker's order)
   Lane lane[32];
 };

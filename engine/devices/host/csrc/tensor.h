@@ -1,5 +1,15 @@
-// Host twins of the PTX that portable.cuh wraps: tensor-core tiles and conversions.
+// Host twins of the PTX that portable.cuh wraps.
 #pragma once
+
+// No launch overlaps another here. In check mode the rule of its use is checked all the same: see checker.h.
+static inline void pdl_wait() {
+#ifdef SIMT_CHECK
+  simt::api.pdl_wait();
+#endif
+}
+static inline void pdl_launch_dependents() {}
+
+static inline uint4 load_streaming(const uint4* address) { return *address; }
 
 // mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
 static inline void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const int (&c)[4],
