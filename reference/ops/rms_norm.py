@@ -3,7 +3,8 @@
 Shapes    x (rows, dim), weight (dim,) -> (rows, dim); eps is a float32 value
 Rounding  every operation of the sum; mean, sum with eps, root, reciprocal; two products per element
 Order     256 fmaf chains of stride 256, a tree within each 32 of them, the 8 groups from the left
-Edges     a zero row gives zeros; a NaN makes its own row NaN; an infinity gives NaN in its place and zeros beside it
+Edges     a zero row gives zeros; a NaN makes its own row NaN; an infinity gives NaN in its place and zeros beside it;
+          squares that overflow (values past 1.8e19) give zeros
 """
 
 from __future__ import annotations

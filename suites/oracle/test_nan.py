@@ -54,6 +54,8 @@ def test_norms(norm: object, form: str) -> None:
     y = op(x, weight, eps=EPS)
     assert np.isnan(y[1, 0, 95])
     assert not y[1, 0, :95].any(), "1 / sqrt(infinity) is 0"
+    if form == "exact":
+        assert not op(np.full((1, 1, 96), 1e20, np.float32), weight, eps=EPS).any(), "the squares overflow"
     weight[5] = NAN
     assert np.isnan(op(random(3, 2, 96), weight, eps=EPS)[..., 5]).all()
 
@@ -181,6 +183,8 @@ def test_attention_with_infinite_scores(position: int) -> None:
     assert np.isnan(attention.exact(q, keys, values, position, scale=SCALE)).all()
     keys[:] = -INF
     assert np.isnan(attention.exact(q, keys, values, position, scale=SCALE)).all(), "no score above -infinity"
+    keys[:, 256:] = 0
+    assert np.isnan(attention.exact(q, keys, values, position, scale=SCALE)).all(), "none in the first split"
 
 
 def test_exp32() -> None:

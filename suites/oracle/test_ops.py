@@ -9,7 +9,7 @@ import pytest
 
 from reference.floats import F32, bits
 from reference.forms import EXACT, IDEAL
-from reference.ops import advance, argmax, attention, embedding, kv_append, qk_norm, rms_norm, rope, swiglu
+from reference.ops import add, advance, argmax, attention, embedding, kv_append, qk_norm, rms_norm, rope, swiglu
 from reference.quant import dequantize
 from reference.spec.rope_table import Rope, rope_table
 from suites.oracle import scalar, tensors
@@ -101,10 +101,8 @@ def test_swiglu_at_its_ends() -> None:
 def test_add_is_float32_addition() -> None:
     x, y = random(3, 50, seed=42), random(50, seed=43)
     assert (EXACT.add(x, y) == x + y).all()
-    assert bits(EXACT.add(np.array([[-0.0, 0.0]], np.float32), np.array([[-0.0, -0.0]], np.float32)))[0].tolist() == [
-        0x80000000,
-        0,
-    ]
+    zeros, minus = np.array([[-0.0, 0.0]], np.float32), np.array([[-0.0, -0.0]], np.float32)
+    assert bits(add.exact(zeros, minus))[0].tolist() == [0x80000000, 0]
     assert IDEAL.add(x, y).dtype == np.float64
 
 
@@ -162,15 +160,15 @@ def _qkv(rows: int, heads: int, kv_heads: int, head_dim: int, context: int) -> t
     )
 
 
-@pytest.mark.parametrize(("position", "rows"), [(0, 1), (0, 4), (254, 4), (510, 3)])
+@pytest.mark.parametrize(("position", "rows"), [(0, 1), (0, 4), (254, 4), (511, 2)])
 def test_attention_is_numerics_10(position: int, rows: int) -> None:
-    q, keys, values = _qkv(rows, 4, 2, 6, 520)
-    got = attention.exact(q, keys, values, position, scale=_scale(6))
+    q, keys, values = _qkv(rows, 4, 2, 4, 520)
+    got = attention.exact(q, keys, values, position, scale=_scale(4))
     for r in range(rows):
         seen = position + r + 1
         for h in (0, 3):
             k, v = keys[h // 2, :seen].tolist(), values[h // 2, :seen].tolist()
-            assert got[r, h].tolist() == scalar.attention(q[r, h].tolist(), k, v, float(_scale(6)))
+            assert got[r, h].tolist() == scalar.attention(q[r, h].tolist(), k, v, float(_scale(4)))
 
 
 @pytest.mark.parametrize("position", [0, 5, 250, 300])
