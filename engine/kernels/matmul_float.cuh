@@ -138,7 +138,7 @@ __device__ __forceinline__ void float_gemm(FloatGemmStage& stage, float* y, cons
   const int chunks = (cols + CHUNK - 1) / CHUNK, steps = (cols + STEP - 1) / STEP;
   const int groups = (outputs + TILE_ROWS - 1) / TILE_ROWS, row_tiles = (rows + FLOAT_ROWS - 1) / FLOAT_ROWS;
   const int items = (outputs + FLOAT_OUTPUTS - 1) / FLOAT_OUTPUTS * row_tiles;
-  FloatCargo<Type> cargo;
+  FloatCargo<Type> cargo = {};  // outputs past the last group keep what is in it: nobody reads their sums
   pdl_launch_dependents();
   pdl_wait();
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
@@ -150,7 +150,7 @@ __device__ __forceinline__ void float_gemm(FloatGemmStage& stage, float* y, cons
     float total[8][4] = {}, a[8][4] = {};
     for (int step = 0; step < steps; step++) {
       __syncthreads();
-      if (stored) cargo.store_weight(stage);
+      cargo.store_weight(stage);
       cargo.store_x(stage);
       __syncthreads();
       if (step + 1 < steps) {
