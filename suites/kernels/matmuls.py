@@ -31,6 +31,7 @@ _FLOOR = ((8, 256, 2), (33, 512, 5), (64, 1024, 17), (130, 2048, 40), (256, 512,
 def shapes(type_name: str) -> list[Shape]:
     """Every number of outputs, rows and columns that sits on or beside a border of a tile, warp, chunk or span."""
     block = WEIGHT_TYPES[type_name].block_elements
+    widths: tuple[int, ...]
     if block == 256:
         widths = (256, 768, 1024, 2304)
         past_span = 12544

@@ -1,0 +1,51 @@
+"""The launchers that all matmuls share: which kernel runs, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.device import Device, LaunchError
+from engine.launch_log import LaunchLog
+from engine.ops.matmul import matmul
+from engine.ops.matmul_q4_k import matmul_q4_k
+from engine.weights import TILES, load_weight
+from suites.kernels.matmuls import case, upload_quantized, values, weight
+
+
+@pytest.mark.parametrize("type_name", TILES)
+@pytest.mark.parametrize(("path", "rows", "kernel"), [
+    ("auto", 1, "matvec"), ("auto", 2, "gemm"), ("auto", 70, "gemm"), ("matvec", 70, "matvec"), ("gemm", 1, "gemm"),
+])  # fmt: skip
+def test_the_kernel_of_a_path(device: Device, type_name: str, path: str, rows: int, kernel: str) -> None:
+    product = case(device, weight(type_name, 33, 256), values(rows, 256))
+    out = device.alloc((rows, 33), np.float32, "out")
+    log = LaunchLog(device.stream())
+    matmul(log, product.x, product.weight, path=path, out=out)  # type: ignore[arg-type]
+    assert dict(log.executed()) == {f"matmul_{type_name.lower()}_{kernel}": 1}
+    product.close()
+    device.free(out)
+
+
+def test_every_fault_is_one_line_that_names_the_op(device: Device) -> None:
+    stream = device.stream()
+    q4_k, q8_0 = (load_weight(device, weight(name, 33, 256), name) for name in ("Q4_K", "Q8_0"))
+    x, narrow = upload_quantized(device, values(2, 256)), upload_quantized(device, values(2, 128))
+    out, wrong = device.alloc((2, 33), np.float32, "out"), device.alloc((2, 32), np.float32, "out")
+    floats = device.upload(values(2, 256), "x")
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: codes is int8 \(2, 128\), expected int8 \(any, 256\)$"):
+        matmul(stream, narrow, q4_k, out=out)
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: out is float32 \(2, 32\), expected float32 \(2, 33\)$"):
+        matmul(stream, x, q4_k, out=wrong)
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: scales is float32 \(2, 4\)"):
+        matmul(stream, replace(x, scales=narrow.scales), q4_k, out=out)
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: weight Q8_0 is Q8_0, expected Q4_K$"):
+        matmul_q4_k(stream, x, q8_0, out=out)
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: weight Q4_K is uint8 \(2, 1, 4608\), expected"):
+        matmul(stream, x, replace(q4_k, rows=65), out=out)
+    with pytest.raises(LaunchError, match=r"^matmul: weight Q4_K is Q4_K, which does not take float activations$"):
+        matmul(stream, floats, q4_k, out=out)
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: path is 'fast', expected auto, matvec or gemm$"):
+        matmul(stream, x, q4_k, path="fast", out=out)  # type: ignore[arg-type]
