@@ -45,6 +45,7 @@ class LoadedModule:
         runtime.simt_attach(ctypes.c_void_p(self.address), ctypes.byref(self._ranges), ctypes.c_int64(len(self.shared)))
         rows = [self.structure.kernels[i] for i in range(self.structure.kernel_count)]
         self.thunks: dict[str, int] = {row.name.decode(): row.thunk for row in rows}
+        self.static_bytes = {name: sum(v.bytes for v in self.shared if v.owner == name) for name in self.thunks}
         self.signatures = {
             row.name.decode(): tuple(
                 Parameter(kind=kind, bytes=int(size)) for kind, size in _PARAMETER.findall(row.signature.decode())
@@ -69,7 +70,7 @@ class KernelModule:
         return self.copies[0].signatures
 
     def static_shared_bytes(self, kernel: str) -> int:
-        return sum(variable.bytes for variable in self.copies[0].shared if variable.owner == kernel)
+        return self.copies[0].static_bytes[kernel]
 
     def shared_variable_at(self, worker: int, address: int) -> tuple[SharedVariable, int] | None:
         """The __shared__ variable that holds `address`, and the offset in it."""
