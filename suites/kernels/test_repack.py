@@ -101,8 +101,8 @@ def _expected_pieces(type_name: str, blocks: U8, pieces: U8) -> U8:
     """The pieces (row, piece, byte) of one tile; headers as they are in `pieces`."""
     if type_name == "Q8_0":
         return blocks.reshape(32, 8, 16)
-    nibbles = (blocks[:, :, 0] & 15) | ((blocks[:, :, 1] & 15) << 4)
-    upper = blocks >> 4
+    low, upper = blocks & np.uint8(15), blocks >> np.uint8(4)
+    nibbles = low[:, :, 0] | (low[:, :, 1] << np.uint8(4))
     if type_name in ("Q5_0", "Q5_K"):
         by_chunk = upper.reshape(32, -1, 4, 2, 16)
         bits = np.arange(4, dtype=np.uint8)[:, None]
