@@ -11,13 +11,12 @@ static const int SPAN = 1024;
 // out, x: (rows, dim), out may be x; y: (rows, dim) with y_stride = dim, or (dim,) with y_stride = 0
 extern "C" __global__ void __launch_bounds__(256)
 add(float* out, const float* x, const float* y, int rows, int dim, int y_stride) {
-  const int spans = (dim + SPAN - 1) / SPAN;
-  const long long items = (long long)rows * spans;
+  const int spans = (dim + SPAN - 1) / SPAN, items = rows * spans;
   pdl_launch_dependents();
   pdl_wait();
-  for (long long item = blockIdx.x; item < items; item += gridDim.x) {
+  for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x) {
     const long long row = item / spans;
-    const int first = (int)(item - row * spans) * SPAN + (int)threadIdx.x;
+    const int first = item % spans * SPAN + (int)threadIdx.x;
     float sums[4];
 #pragma unroll
     for (int u = 0; u < 4; u++) {

@@ -49,18 +49,19 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
                   int head_dim, int context) {
   __shared__ float tops[SPLIT], sums[SPLIT], before[SPLIT], after[SPLIT];
   const int t = (int)threadIdx.x, threads = (int)blockDim.x, splits = (context + SPLIT - 1) / SPLIT;
-  const long long items = (long long)rows * heads;
+  const int items = rows * heads;
   pdl_launch_dependents();
   pdl_wait();
   const int start = position[0];
-  for (long long item = blockIdx.x; item < items; item += gridDim.x) {
-    const int visited = min((int)((start + item / heads) / SPLIT) + 1, splits);
+  for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x) {
+    const int visited = min((start + item / heads) / SPLIT + 1, splits);
+    const long long first = (long long)item * splits;
     float carried = __uint_as_float(0xff800000u), sum = 0.0f, value = 0.0f;  // maximum of the splits before; L; O_d
     for (int base = 0; base < visited; base += threads) {  // a thread per split, then a thread per value
       const int count = min(threads, visited - base);
       if (t < count) {
-        tops[t] = m[item * splits + base + t];
-        sums[t] = l[item * splits + base + t];
+        tops[t] = m[first + base + t];
+        sums[t] = l[first + base + t];
       }
       __syncthreads();
       if (t < count) {
@@ -73,7 +74,7 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
       for (int s = 0; s < count; s++) carried = nan_max(carried, tops[s]);
       __syncthreads();
       if (t < head_dim) {
-        const float* part = o + (item * splits + base) * head_dim + t;
+        const float* part = o + (first + base) * head_dim + t;
 #pragma unroll 8
         for (int s = 0; s < count; s++) {
           const float next = part[(long long)s * head_dim], a = before[s], b = after[s];
@@ -83,7 +84,7 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
       }
       __syncthreads();
     }
-    if (t < head_dim) out[item * head_dim + t] = __fdiv_rn(value, sum);
+    if (t < head_dim) out[(long long)item * head_dim + t] = __fdiv_rn(value, sum);
   }
 }
 
@@ -94,7 +95,7 @@ attention_prefill_f32_128(float* out, const float* q, const float* keys, const f
   __shared__ PrefillShared shared;
   attend_tiles<float, 1>(shared, out, q, keys, values, position, Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 1)
 attention_prefill_f32_256(float* out, const float* q, const float* keys, const float* values, const int* position,
                           int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
   __shared__ PrefillShared shared;
@@ -108,7 +109,7 @@ attention_prefill_f16_128(float* out, const float* q, const unsigned short* keys
   attend_tiles<unsigned short, 1>(shared, out, q, keys, values, position,
                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 1)
 attention_prefill_f16_256(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                           const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
                           float scale) {

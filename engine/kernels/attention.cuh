@@ -19,7 +19,7 @@ struct Step {
   // How many keys of the split that starts at `first` query n sees; none if there is no such query.
   __device__ __forceinline__ int visible(int n, int position, int first) const {
     if (n >= queries()) return 0;
-    const int seen = position + n / group() + 1 - first;
+    const int seen = min(position + n / group() + 1, context) - first;
     return min(max(seen, 0), SPLIT);
   }
 };

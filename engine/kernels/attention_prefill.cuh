@@ -4,7 +4,7 @@
 
 static const int TILE = 32;             // queries of a block
 static const int PREFILL_THREADS = 256;
-static const int STEP_DIMS = 16;        // values of every key in shared memory at a time
+static const int STEP_DIMS = 16;        // values of every key in shared memory at a time, at most
 static const int Q_STRIDE = TILE + 4;   // keeps four neighbouring values of different d in different banks
 static const int SLICE_CELLS = 2048;    // values in shared memory at a time
 
@@ -25,20 +25,20 @@ struct PrefillShared {
   int visible[TILE];
 };
 
-// The values of q and of this thread's key for one step of STEP_DIMS, on their way from global to shared memory.
+// The values of q and of this thread's key for one step of DIMS, on their way from global to shared memory.
 template <class Cell> struct Staged {
-  static const int PIECES = STEP_DIMS / Packed<Cell>::PER_PIECE;
+  static const int PIECES = 2, DIMS = PIECES * Packed<Cell>::PER_PIECE;  // 16 of float16, 8 of float32
   uint4 key[PIECES];
-  float q[2];
+  float2 q;
 
-  __device__ __forceinline__ void load(const unsigned* words, int row_words, bool visible, const float* const (&queries)[2],
-                                       int d0, int head_dim) {
-    const int d = d0 + ((int)threadIdx.x & 15);
+  // `words`: the key, with `row_words` (0: not visible); `query`: the head of q that this thread brings, or null.
+  __device__ __forceinline__ void load(const unsigned* words, int row_words, const float* query, int d0, int head_dim) {
+    const int d = d0 + 2 * ((int)threadIdx.x & 7);
 #pragma unroll
     for (int u = 0; u < PIECES; u++)
-      key[u] = load_piece(words, d0 / Packed<Cell>::PER_WORD + 4 * u, visible ? row_words : 0, row_words % 4 == 0);
-#pragma unroll
-    for (int u = 0; u < 2; u++) q[u] = queries[u] != nullptr && d < head_dim ? queries[u][d] : 0.0f;
+      key[u] = load_piece(words, d0 / Packed<Cell>::PER_WORD + 4 * u, row_words, row_words % 4 == 0);
+    q = make_float2(0.0f, 0.0f);
+    if (query != nullptr && d < min(head_dim, d0 + DIMS)) q = *reinterpret_cast<const float2*>(query + d);
   }
   __device__ __forceinline__ void store(PrefillShared& shared, int buffer) const {
     const int t = (int)threadIdx.x, cells = Packed<Cell>::PER_PIECE;
@@ -50,16 +50,18 @@ template <class Cell> struct Staged {
 #pragma unroll
       for (int e = 0; e < cells; e++) to[(u * cells + e) * SPLIT] = k[e];
     }
-    float* q_to = shared.values + (buffer * STEP_DIMS + (t & 15)) * Q_STRIDE + (t >> 4);
-    q_to[0] = q[0];
-    q_to[16] = q[1];
+    float* q_to = shared.values + (buffer * STEP_DIMS + 2 * (t & 7)) * Q_STRIDE + (t >> 3);
+    if (2 * (t & 7) < DIMS) {
+      q_to[0] = q.x;
+      q_to[Q_STRIDE] = q.y;
+    }
   }
 };
 
-// Eight steps of the chains of four queries and eight keys.
-__device__ __forceinline__ void fold_scores(float (&s)[4][8], const float* q, const float* k) {
-#pragma unroll
-  for (int d = 0; d < 8; d++) {
+// `count` steps of the chains of four queries and eight keys.
+__device__ __forceinline__ void fold_scores(float (&s)[4][8], const float* q, const float* k, int count) {
+#pragma unroll 2
+  for (int d = 0; d < count; d++) {
     const float4 qd = *reinterpret_cast<const float4*>(q + d * Q_STRIDE);
     const float4 low = *reinterpret_cast<const float4*>(k + d * SPLIT);
     const float4 high = *reinterpret_cast<const float4*>(k + d * SPLIT + 32);
@@ -74,11 +76,12 @@ __device__ __forceinline__ void fold_scores(float (&s)[4][8], const float* q, co
 
 // The s_j of a split, into shared.p. `seen`: keys that some query of the tile sees.
 template <class Cell>
-__device__ __forceinline__ void score_tile(PrefillShared& shared, const Cell* keys, const float* const (&queries)[2],
+__device__ __forceinline__ void score_tile(PrefillShared& shared, const Cell* keys, const float* query,
                                            const Step& step, int kv_head, int first, int seen, float scale) {
   const int t = (int)threadIdx.x, head_dim = step.head_dim, row_words = head_dim / Packed<Cell>::PER_WORD;
   const Place place = {t >> 5, t & 31};
   const unsigned* words = cache_words(keys, step, kv_head, first) + (long long)t * row_words;
+  const int key_words = t < seen ? row_words : 0;
   const bool busy = (place.warp >> 1) * 64 < seen;
   float s[4][8];
 #pragma unroll
@@ -87,18 +90,15 @@ __device__ __forceinline__ void score_tile(PrefillShared& shared, const Cell* ke
     for (int j = 0; j < 8; j++) s[i][j] = 0.0f;
 
   Staged<Cell> staged;
-  staged.load(words, row_words, t < seen, queries, 0, head_dim);
+  staged.load(words, key_words, query, 0, head_dim);
   staged.store(shared, 0);
   __syncthreads();
-  for (int d0 = 0, buffer = 0; d0 < head_dim; d0 += STEP_DIMS, buffer ^= 1) {
-    const bool more = d0 + STEP_DIMS < head_dim;
-    if (more) staged.load(words, row_words, t < seen, queries, d0 + STEP_DIMS, head_dim);
+  for (int d0 = 0, buffer = 0; d0 < head_dim; d0 += staged.DIMS, buffer ^= 1) {
+    const bool more = d0 + staged.DIMS < head_dim;
+    if (more) staged.load(words, key_words, query, d0 + staged.DIMS, head_dim);
     const float* q = shared.values + buffer * STEP_DIMS * Q_STRIDE + place.query();
     const float* k = shared.p + buffer * STEP_DIMS * SPLIT + place.key();
-    if (busy) {
-      fold_scores(s, q, k);
-      if (d0 + 8 < head_dim) fold_scores(s, q + 8 * Q_STRIDE, k + 8 * SPLIT);
-    }
+    if (busy) fold_scores(s, q, k, min(head_dim - d0, staged.DIMS));
     if (more) staged.store(shared, buffer ^ 1);
     __syncthreads();
   }
@@ -126,75 +126,88 @@ __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, int vi
   return top;
 }
 
-// Four cells of a row of values, twice: what this thread brings of a slice.
-template <class Cell> struct StagedValues {
+// Values of D * 128 columns, the last ones zero: KEYS rows in shared memory at a time. This thread brings four cells of
+// two of them, or eight of one.
+template <class Cell, int D> struct StagedValues {
+  static const int KEYS = SLICE_CELLS / (128 * D);
   uint4 four[2];
 
-  // `row`: of the split, at most `end`; `width`: head_dim rounded up to fours.
-  __device__ __forceinline__ void load(const unsigned* words, int row_words, int base, int keys, int end, int width) {
+  // `words`: the values of the split, of which rows `base` .. below `end` are loaded.
+  __device__ __forceinline__ void load(const unsigned* words, int row_words, int base, int end) {
 #pragma unroll
     for (int u = 0; u < 2; u++) {
-      const int n = (int)threadIdx.x + u * PREFILL_THREADS, row = n / (width / 4), column = n % (width / 4);
-      const int at = column * 4 / Packed<Cell>::PER_WORD;
-      four[u] = make_uint4(0u, 0u, 0u, 0u);
-      if (row < keys && base + row < end) four[u] = load_four(words + (long long)(base + row) * row_words, at, row_words);
+      const int row = base + row_of(u), at = column_of(u) / Packed<Cell>::PER_WORD;
+      four[u] = load_four(words + row * row_words, at, row < end ? row_words : 0);
     }
   }
-  __device__ __forceinline__ void store(float* to, int keys, int width) const {
+  __device__ __forceinline__ void store(float* to) const {
 #pragma unroll
     for (int u = 0; u < 2; u++) {
-      const int n = (int)threadIdx.x + u * PREFILL_THREADS;
       float cells[Packed<Cell>::PER_PIECE];
       unpack_piece<Cell>(cells, four[u]);
-      if (n < keys * (width / 4)) *reinterpret_cast<float4*>(to + 4 * n) = make_float4(cells[0], cells[1], cells[2], cells[3]);
+      *reinterpret_cast<float4*>(to + row_of(u) * 128 * D + column_of(u)) =
+          make_float4(cells[0], cells[1], cells[2], cells[3]);
     }
   }
-  static __device__ __forceinline__ uint4 load_four(const unsigned* row, int at, int row_words);
-};
-template <> __device__ __forceinline__ uint4 StagedValues<float>::load_four(const unsigned* row, int at, int row_words) {
-  return load_piece(row, at, row_words, row_words % 4 == 0);
-}
-template <>
-__device__ __forceinline__ uint4 StagedValues<unsigned short>::load_four(const unsigned* row, int at, int row_words) {
-  uint4 four = make_uint4(0u, 0u, 0u, 0u);
-  if (row_words % 2 == 0) {
-    const uint2 two = *reinterpret_cast<const uint2*>(row + at);
-    four.x = two.x, four.y = two.y;
-  } else {
-    four.x = row[at];
-    if (at + 1 < row_words) four.y = row[at + 1];
+  static __device__ __forceinline__ int row_of(int u) { return ((int)threadIdx.x >> 5) + (D == 1 ? 8 * u : 0); }
+  static __device__ __forceinline__ int column_of(int u) {
+    return 4 * ((int)threadIdx.x & 31) + (D == 1 ? 0 : 128 * u);
   }
-  return four;
+  static __device__ __forceinline__ uint4 load_four(const unsigned* row, int at, int row_words) {
+    if (Packed<Cell>::PER_WORD == 1) return load_piece(row, at, row_words, row_words % 4 == 0);
+    uint4 four = make_uint4(0u, 0u, 0u, 0u);
+    if (row_words % 2 == 0) {
+      if (at < row_words) {
+        const uint2 two = *reinterpret_cast<const uint2*>(row + at);
+        four.x = two.x, four.y = two.y;
+      }
+    } else {
+      if (at < row_words) four.x = row[at];
+      if (at + 1 < row_words) four.y = row[at + 1];
+    }
+    return four;
+  }
+};
+
+// One step of the chains o of four queries: p_j of each, and the values of this thread's d.
+template <int D>
+__device__ __forceinline__ void load_step(float (&p)[4], float (&v)[4 * D], const float* p_row, const float* v_row) {
+  const float4 four = *reinterpret_cast<const float4*>(p_row);
+  p[0] = four.x, p[1] = four.y, p[2] = four.z, p[3] = four.w;
+#pragma unroll
+  for (int c = 0; c < D; c++) {
+    const float4 part = *reinterpret_cast<const float4*>(v_row + 128 * c);
+    v[4 * c] = part.x, v[4 * c + 1] = part.y, v[4 * c + 2] = part.z, v[4 * c + 3] = part.w;
+  }
 }
 
-// Folds `count` keys from `base` on, whose values lie at shared.values, into o. Keys below `all` are seen by every query.
+// Folds `count` keys from `base` on, whose values lie at shared.values, into o. Keys below `all` are seen by all
+// queries.
 template <int D>
 __device__ __forceinline__ void fold_slice(float (&o)[4][4 * D], const PrefillShared& shared, int base, int count,
-                                           int all, int width) {
+                                           int all) {
   const Place place = {(int)threadIdx.x >> 5, (int)threadIdx.x & 31};
-  if (place.d() >= width) return;
-  int visible[4];
+  const float* p_row = shared.p + base * TILE + place.query();
+  const float* v_row = shared.values + place.d();
+  float p[4], v[4 * D];
+  if (base + count <= all) {
+#pragma unroll 4
+    for (int j = 0; j < count; j++) {
+      load_step<D>(p, v, p_row + j * TILE, v_row + j * 128 * D);
 #pragma unroll
-  for (int i = 0; i < 4; i++) visible[i] = shared.visible[place.query() + i];
-  const bool whole = base + count <= all;
-#pragma unroll 2
-  for (int j = 0; j < count; j++) {
-    const float4 four = *reinterpret_cast<const float4*>(shared.p + (base + j) * TILE + place.query());
-    const float p[4] = {four.x, four.y, four.z, four.w};
-    float v[4 * D];
-#pragma unroll
-    for (int c = 0; c < D; c++) {
-      float4 part = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      if (place.d() + 128 * c < width)
-        part = *reinterpret_cast<const float4*>(shared.values + j * width + place.d() + 128 * c);
-      v[4 * c] = part.x, v[4 * c + 1] = part.y, v[4 * c + 2] = part.z, v[4 * c + 3] = part.w;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      if (whole || base + j < visible[i]) {
+      for (int i = 0; i < 4; i++)
 #pragma unroll
         for (int c = 0; c < 4 * D; c++) o[i][c] = __fmaf_rn(p[i], v[c], o[i][c]);
-      }
+    }
+    return;
+  }
+  for (int j = 0; j < count; j++) {
+    load_step<D>(p, v, p_row + j * TILE, v_row + j * 128 * D);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const bool sees = base + j < shared.visible[place.query() + i];
+#pragma unroll
+      for (int c = 0; c < 4 * D; c++) o[i][c] = sees ? __fmaf_rn(p[i], v[c], o[i][c]) : o[i][c];
     }
   }
 }
@@ -208,7 +221,8 @@ template <int D> struct Running {
 
 // The first warp adds up the p_j of its queries and combines with the splits before.
 template <int D>
-__device__ __forceinline__ void combine_sums(Running<D>& running, PrefillShared& shared, int split, int visible, float top) {
+__device__ __forceinline__ void combine_sums(Running<D>& running, PrefillShared& shared, int split, int visible,
+                                             float top) {
   const int lane = (int)threadIdx.x & 31;
   float sum = 0.0f;
 #pragma unroll 4
@@ -227,8 +241,8 @@ __device__ __forceinline__ void combine_sums(Running<D>& running, PrefillShared&
 }
 
 template <int D>
-__device__ __forceinline__ void combine_values(Running<D>& running, const float (&o)[4][4 * D], const PrefillShared& shared,
-                                               int split, int query) {
+__device__ __forceinline__ void combine_values(Running<D>& running, const float (&o)[4][4 * D],
+                                               const PrefillShared& shared, int split, int query) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     if (shared.visible[query + i] == 0) continue;
@@ -241,44 +255,44 @@ __device__ __forceinline__ void combine_values(Running<D>& running, const float 
 
 // One split for a tile of queries that starts at n0.
 template <class Cell, int D>
-__device__ __forceinline__ void attend_tile_split(Running<D>& running, PrefillShared& shared, const float* const (&queries)[2],
+__device__ __forceinline__ void attend_tile_split(Running<D>& running, PrefillShared& shared, const float* query,
                                                   const Cell* keys, const Cell* values, int position, const Step& step,
                                                   float scale, int kv_head, int split, int n0) {
   const int t = (int)threadIdx.x, lane = t & 31, first = split * SPLIT;
-  const int row_words = step.head_dim / Packed<Cell>::PER_WORD, width = (step.head_dim + 3) / 4 * 4;
+  const int row_words = step.head_dim / Packed<Cell>::PER_WORD;
   const int visible = step.visible(n0 + lane, position, first);
   const int all = step.visible(n0, position, first);
   const int seen = step.visible(min(n0 + TILE, step.queries()) - 1, position, first);
-  score_tile<Cell>(shared, keys, queries, step, kv_head, first, seen, scale);
+  score_tile<Cell>(shared, keys, query, step, kv_head, first, seen, scale);
 
-  const int slice_keys = min(SLICE_CELLS / width, SPLIT);
   const unsigned* words = cache_words(values, step, kv_head, first);
-  StagedValues<Cell> staged;
-  staged.load(words, row_words, 0, slice_keys, seen, width);
+  StagedValues<Cell, D> staged;
+  staged.load(words, row_words, 0, seen);
   if (t < TILE) shared.visible[t] = visible;
   const float top = exponentiate_tile(shared, visible);
 
+  const Place place = {t >> 5, lane};
   float o[4][4 * D];
 #pragma unroll
   for (int i = 0; i < 4; i++)
 #pragma unroll
     for (int c = 0; c < 4 * D; c++) o[i][c] = 0.0f;
-  for (int base = 0; base < seen; base += slice_keys) {
-    staged.store(shared.values, slice_keys, width);
+  for (int base = 0; base < seen; base += staged.KEYS) {
+    staged.store(shared.values);
     __syncthreads();  // the p_j and this slice are there
-    staged.load(words, row_words, base + slice_keys, slice_keys, seen, width);
+    staged.load(words, row_words, base + staged.KEYS, seen);
     if (base == 0 && t < TILE) combine_sums(running, shared, split, visible, top);
-    fold_slice<D>(o, shared, base, min(slice_keys, seen - base), all, width);
+    if (place.d() < step.head_dim) fold_slice<D>(o, shared, base, min(staged.KEYS, seen - base), all);
     __syncthreads();  // the slice is used up; at the end `before` and `after` are there
   }
-  combine_values<D>(running, o, shared, split, Place{t >> 5, lane}.query());
+  combine_values<D>(running, o, shared, split, place.query());
   __syncthreads();  // shared memory is written again for the next split
 }
 
 // out_d = O_d / L
 template <int D>
-__device__ __forceinline__ void write_tile(float* out, const Running<D>& running, PrefillShared& shared, const Step& step,
-                                           int kv_head, int n0) {
+__device__ __forceinline__ void write_tile(float* out, const Running<D>& running, PrefillShared& shared,
+                                           const Step& step, int kv_head, int n0) {
   const int t = (int)threadIdx.x;
   const Place place = {t >> 5, t & 31};
   if (t < TILE) shared.before[t] = running.sum;
@@ -305,24 +319,20 @@ __device__ __forceinline__ void attend_tiles(PrefillShared& shared, float* out, 
   pdl_launch_dependents();
   pdl_wait();
   const int start = position[0], tiles = (step.queries() + TILE - 1) / TILE;
-  const long long items = (long long)step.kv_heads * tiles;
-  for (long long item = blockIdx.x; item < items; item += gridDim.x) {
-    const int kv_head = (int)(item % step.kv_heads), n0 = (tiles - 1 - (int)(item / step.kv_heads)) * TILE;
+  const int items = step.kv_heads * tiles;
+  for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x) {
+    const int kv_head = item % step.kv_heads, n0 = (tiles - 1 - item / step.kv_heads) * TILE;
     const int n_last = min(n0 + TILE, step.queries()) - 1, row_last = n_last / step.group();
-    const float* queries[2];
-#pragma unroll
-    for (int u = 0; u < 2; u++) {
-      const int n = n0 + ((int)threadIdx.x >> 4) + 16 * u;
-      queries[u] = n <= n_last ? q + step.head_of(n, kv_head) * step.head_dim : nullptr;
-    }
+    const int n = n0 + ((int)threadIdx.x >> 3);  // of the query that this thread brings
+    const float* query = n <= n_last ? q + step.head_of(n, kv_head) * step.head_dim : nullptr;
     Running<D> running;
     running.top = running.sum = 0.0f;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
       for (int c = 0; c < 4 * D; c++) running.o[i][c] = 0.0f;
-    for (int split = 0; split * SPLIT <= start + row_last; split++)
-      attend_tile_split<Cell, D>(running, shared, queries, keys, values, start, step, scale, kv_head, split, n0);
+    for (int split = 0; split * SPLIT < min(start + row_last + 1, step.context); split++)
+      attend_tile_split<Cell, D>(running, shared, query, keys, values, start, step, scale, kv_head, split, n0);
     write_tile<D>(out, running, shared, step, kv_head, n0);
   }
 }

@@ -4,7 +4,6 @@
 
 static const int SPLIT_THREADS = 288;   // one per key, and a warp that adds up the p_j
 static const int VALUE_PIECES = 1024;   // 16-byte pieces of values in shared memory at a time
-static const int KEY_PIECES = 8;        // pieces of its key that a thread loads at a time
 
 static const int P_STRIDE = SPLIT + 4;  // of the p_j of one query in shared memory
 
@@ -29,25 +28,31 @@ __device__ __forceinline__ ValuePieces load_values(const unsigned* words, int st
   return share;
 }
 
-struct KeyPieces { uint4 piece[KEY_PIECES]; };
+// Pieces of its key that a thread loads at a time; two times as many are on their way.
+template <class Cell> struct KeyPieces {
+  static const int COUNT = Packed<Cell>::PER_WORD == 2 ? 8 : 6;
+  uint4 piece[COUNT];
+};
 
-__device__ __forceinline__ KeyPieces load_key(const unsigned* words, int first_piece, int row_words, bool whole) {
-  KeyPieces part;
+template <class Cell>
+__device__ __forceinline__ KeyPieces<Cell> load_key(const unsigned* words, int first_piece, int row_words, bool whole) {
+  KeyPieces<Cell> part;
 #pragma unroll
-  for (int u = 0; u < KEY_PIECES; u++) part.piece[u] = load_piece(words, 4 * (first_piece + u), row_words, whole);
+  for (int u = 0; u < part.COUNT; u++)
+    part.piece[u] = load_piece(words, 4 * (first_piece + u), row_words, whole);
   return part;
 }
 
-// s_j of M queries and this thread's key; `now` and `next` hold its first 2 * KEY_PIECES pieces.
+// s_j of M queries and this thread's key, of which the first 2 * COUNT pieces are given.
 template <class Cell, int M>
-__device__ __forceinline__ void score(float (&s)[M], const float* q, const unsigned* key, KeyPieces now, KeyPieces next,
-                                      int row_words, int key_words, bool whole) {
+__device__ __forceinline__ void score(float (&s)[M], const float* q, const unsigned* key, KeyPieces<Cell> now,
+                                      KeyPieces<Cell> next, int row_words, int key_words, bool whole) {
   const int cells = Packed<Cell>::PER_PIECE, pieces = (row_words + 3) / 4;
 #pragma unroll
   for (int i = 0; i < M; i++) s[i] = 0.0f;
-  for (int first = 0; first < pieces; first += KEY_PIECES) {
+  for (int first = 0; first < pieces; first += now.COUNT) {
 #pragma unroll
-    for (int u = 0; u < KEY_PIECES; u++) {
+    for (int u = 0; u < now.COUNT; u++) {
       if (first + u < pieces) {
         float k[cells];
         unpack_piece<Cell>(k, now.piece[u]);
@@ -66,7 +71,7 @@ __device__ __forceinline__ void score(float (&s)[M], const float* q, const unsig
       }
     }
     now = next;
-    next = load_key(key, first + 2 * KEY_PIECES, key_words, whole);
+    next = load_key<Cell>(key, first + 2 * now.COUNT, key_words, whole);
   }
 }
 
@@ -132,7 +137,8 @@ __device__ __forceinline__ void attend_split(SplitShared<M>& shared, const Parti
   const int end = t < SPLIT ? seen * row_words : 0, key_words = t < seen ? row_words : 0;
   const unsigned* value_words = cache_words(values, step, kv_head, first);
   const unsigned* key = cache_words(keys, step, kv_head, first) + (long long)min(t, SPLIT - 1) * row_words;
-  const KeyPieces now = load_key(key, 0, key_words, whole), next = load_key(key, KEY_PIECES, key_words, whole);
+  const KeyPieces<Cell> now = load_key<Cell>(key, 0, key_words, whole);
+  const KeyPieces<Cell> next = load_key<Cell>(key, now.COUNT, key_words, whole);
   ValuePieces slice = load_values(value_words, 0, slice_words, end, whole);
   ValuePieces coming = load_values(value_words, slice_words, slice_words, end, whole);
 
@@ -193,10 +199,10 @@ __device__ __forceinline__ void attend_splits(SplitShared<M>& shared, const Part
   pdl_wait();
   const int start = position[0], splits = (step.context + SPLIT - 1) / SPLIT;
   const int tiles = (step.queries() + M - 1) / M;
-  const long long items = (long long)step.kv_heads * splits * tiles;
-  for (long long item = blockIdx.x; item < items; item += gridDim.x) {
-    const int kv_head = (int)(item % step.kv_heads), tile = (int)(item / step.kv_heads % tiles);
-    const int split = (int)(item / step.kv_heads / tiles);
+  const int items = step.kv_heads * splits * tiles;
+  for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x) {
+    const int kv_head = item % step.kv_heads, tile = item / step.kv_heads % tiles;
+    const int split = item / step.kv_heads / tiles;
     if (step.visible(min((tile + 1) * M, step.queries()) - 1, start, split * SPLIT) == 0) continue;
     attend_split<Cell, M>(shared, out, q, keys, values, start, step, scale, kv_head, split, tile);
   }

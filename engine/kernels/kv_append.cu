@@ -13,17 +13,18 @@ template <class Cell>
 __device__ __forceinline__ void append(Cell* keys, Cell* values, const float* k, const float* v, const int* position,
                                        int rows, int kv_heads, int head_dim, int context) {
   const int lane = (int)threadIdx.x & 31, warps = (int)blockDim.x >> 5;
-  const long long items = (long long)rows * kv_heads;
+  const int items = rows * kv_heads;
   pdl_launch_dependents();
   pdl_wait();
   const int first = position[0];
-  for (long long item = blockIdx.x * warps + (threadIdx.x >> 5); item < items; item += (long long)gridDim.x * warps) {
-    const long long row = item / kv_heads, place = first + row;
+  for (int item = (int)(blockIdx.x * warps + (threadIdx.x >> 5)); item < items; item += (int)gridDim.x * warps) {
+    const int place = first + item / kv_heads;
     if (place < 0 || place >= context) continue;
-    const long long cell = ((item - row * kv_heads) * context + place) * head_dim;
+    const long long cell = ((long long)(item % kv_heads) * context + place) * head_dim;
+    const long long from = (long long)item * head_dim;
     for (int i = lane; i < head_dim; i += 32) {
-      store(keys + cell + i, k[item * head_dim + i]);
-      store(values + cell + i, v[item * head_dim + i]);
+      store(keys + cell + i, k[from + i]);
+      store(values + cell + i, v[from + i]);
     }
   }
 }

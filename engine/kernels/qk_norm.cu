@@ -10,12 +10,12 @@
 extern "C" __global__ void __launch_bounds__(256)
 qk_norm(float* y, const float* x, const float* weight, int rows, int heads, int head_dim, float eps) {
   const int lane = (int)threadIdx.x & 31, warps = (int)blockDim.x >> 5;
-  const long long items = (long long)rows * heads;
+  const int items = rows * heads;
   pdl_launch_dependents();
   pdl_wait();
-  for (long long item = blockIdx.x * warps + (threadIdx.x >> 5); item < items; item += (long long)gridDim.x * warps) {
-    const float* in = x + item * head_dim;
-    float* out = y + item * head_dim;
+  for (int item = (int)(blockIdx.x * warps + (threadIdx.x >> 5)); item < items; item += (int)gridDim.x * warps) {
+    const float* in = x + (long long)item * head_dim;
+    float* out = y + (long long)item * head_dim;
     float chain = 0.0f;
     for (int i = lane; i < head_dim; i += 32) chain = __fmaf_rn(in[i], in[i], chain);
     const float mean = __fdiv_rn(warp_sum(chain), __int2float_rn(head_dim));

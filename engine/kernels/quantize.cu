@@ -10,13 +10,12 @@
 // what lies past cols becomes zero.
 extern "C" __global__ void __launch_bounds__(256)
 quantize(signed char* codes, float* scales, float* sums, const float* x, int rows, int cols, int padded) {
-  const int lane = (int)threadIdx.x & 31, warps = (int)blockDim.x >> 5, per_row = padded >> 7;
-  const long long items = (long long)rows * per_row;
+  const int lane = (int)threadIdx.x & 31, warps = (int)blockDim.x >> 5, per_row = padded >> 7, items = rows * per_row;
   pdl_launch_dependents();
   pdl_wait();
-  for (long long item = blockIdx.x * warps + (threadIdx.x >> 5); item < items; item += (long long)gridDim.x * warps) {
+  for (int item = (int)(blockIdx.x * warps + (threadIdx.x >> 5)); item < items; item += (int)gridDim.x * warps) {
     const long long row = item / per_row;
-    const int col = (int)(item - row * per_row) * 128 + 4 * lane;
+    const int col = item % per_row * 128 + 4 * lane;
     float4 values = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (col < cols) values = *reinterpret_cast<const float4*>(x + row * cols + col);
     const QuantizedPart part = quantize_block(values);

@@ -12,17 +12,18 @@ extern "C" __global__ void __launch_bounds__(256)
 rope(float* x, const float* cos, const float* sin, const int* position, int rows, int heads, int head_dim,
      int pairs, int positions) {
   const int lane = (int)threadIdx.x & 31, warps = (int)blockDim.x >> 5;
-  const long long items = (long long)rows * heads;
+  const int items = rows * heads;
   pdl_launch_dependents();
   pdl_wait();
   const int first = position[0];
-  for (long long item = blockIdx.x * warps + (threadIdx.x >> 5); item < items; item += (long long)gridDim.x * warps) {
-    const long long place = first + item / heads;
+  for (int item = (int)(blockIdx.x * warps + (threadIdx.x >> 5)); item < items; item += (int)gridDim.x * warps) {
+    const int place = first + item / heads;
     if (place < 0 || place >= positions) continue;
-    float* head = x + item * head_dim;
+    const long long turn = (long long)place * pairs;
+    float* head = x + (long long)item * head_dim;
     for (int i = lane; i < pairs; i += 32) {
       const float a = head[i], b = head[i + pairs];
-      const float c = cos[place * pairs + i], s = sin[place * pairs + i];
+      const float c = cos[turn + i], s = sin[turn + i];
       head[i] = __fmaf_rn(a, c, -__fmul_rn(b, s));
       head[i + pairs] = __fmaf_rn(b, c, __fmul_rn(a, s));
     }

@@ -14,6 +14,8 @@ from engine.ops.checks import THREADS, blocks, int32, refuse, require
 SPLIT = 256  # keys of a split
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
+PREFILL_TILE = 32  # queries of a block
+SPLIT_THREADS = 288  # a thread per key of a split, and a warp that adds up
 
 Variant = Literal["auto", "split", "prefill"]
 
@@ -26,27 +28,55 @@ class Named(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Scratch:
-    """What the splits of one step leave to be combined. All float32, no larger than attention_scratch says."""
+    """What the splits of one step leave to be combined: o, m and l of NUMERICS 10. All float32."""
 
-    o: Buffer  # (rows, heads, splits, head_dim)
-    m: Buffer  # (rows, heads, splits)
-    l: Buffer  # (rows, heads, splits)
+    outputs: Buffer  # (rows, heads, splits, head_dim), or larger
+    maxima: Buffer  # (rows, heads, splits)
+    sums: Buffer  # (rows, heads, splits)
 
     @classmethod
     def from_arena(cls, arena: Named) -> Scratch:
         """The buffers that were planned under the names of attention_scratch."""
-        return cls(o=arena["attention_o"], m=arena["attention_m"], l=arena["attention_l"])
+        return cls(outputs=arena["split_outputs"], maxima=arena["split_maxima"], sums=arena["split_sums"])
 
 
 def attention_scratch(rows: int, heads: int, head_dim: int, context: int) -> Mapping[str, tuple[int, ...]]:
     """Shapes of the float32 buffers that steps of up to `rows` rows need, by name."""
     partials = (min(rows, SPLIT_ROWS), heads, splits(context))
-    return {"attention_o": (*partials, head_dim), "attention_m": partials, "attention_l": partials}
+    return {"split_outputs": (*partials, head_dim), "split_maxima": partials, "split_sums": partials}
 
 
 def splits(context: int) -> int:
     """Splits of a cache of `context` positions, the last one perhaps shorter."""
     return -(-context // SPLIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """One checked call."""
+
+    kind: str  # "f32" or "f16"
+    rows: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context: int
+    q: Buffer
+    keys: Buffer
+    values: Buffer
+    position: Buffer
+    scale: np.float32
+    out: Buffer
+
+    @property
+    def queries(self) -> int:
+        """Queries that read one key head: a query is one head of one row."""
+        return self.rows * (self.heads // self.kv_heads)
+
+    def inputs(self) -> tuple[KernelArgument, ...]:
+        sizes = {"rows": self.rows, "heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
+        counts = [int32("attention", name, size) for name, size in (*sizes.items(), ("context", self.context))]
+        return (self.q, self.keys, self.values, self.position, *counts, np.float32(self.scale))
 
 
 def attention(
@@ -76,47 +106,39 @@ def attention(
         raise refuse("attention", f"{heads} heads over {kv_heads} key heads, expected a multiple")
     if head_dim % 2 or head_dim > LARGEST_HEAD:
         raise refuse("attention", f"head_dim is {head_dim}, expected an even number up to {LARGEST_HEAD}")
-    sizes = (
-        int32("attention", "rows", rows), int32("attention", "heads", heads), int32("attention", "kv_heads", kv_heads),
-        int32("attention", "head_dim", head_dim), int32("attention", "context", context), np.float32(scale),
+    step = _Step(
+        kind="f32" if keys.dtype == np.float32 else "f16",
+        rows=rows, heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=context,
+        q=q, keys=keys, values=values, position=position, scale=scale, out=out,
     )  # fmt: skip
-    inputs = (q, keys, values, position, *sizes)
-    kind = "f32" if keys.dtype == np.float32 else "f16"
     if variant == "prefill" or (variant == "auto" and rows > SPLIT_ROWS):
-        _prefill(stream, kind, out, inputs, queries=rows * (heads // kv_heads), kv_heads=kv_heads, head_dim=head_dim)
+        _prefill(stream, step)
     else:
-        _split(stream, kind, out, inputs, scratch, (rows, heads, kv_heads, head_dim, context))
+        _split(stream, step, scratch)
 
 
-def _prefill(
-    stream: Stream, kind: str, out: Buffer, inputs: tuple[KernelArgument, ...], *, queries: int, kv_heads: int, head_dim: int
-) -> None:
-    kernel = f"attention_prefill_{kind}_{128 if head_dim <= 128 else 256}"
-    grid = blocks(kv_heads * -(-queries // 32))
-    stream.launch("attention", kernel, grid=grid, block=THREADS, args=(out, *inputs))
+def _prefill(stream: Stream, step: _Step) -> None:
+    kernel = f"attention_prefill_{step.kind}_{128 if step.head_dim <= 128 else 256}"
+    grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
+    stream.launch("attention", kernel, grid=grid, block=THREADS, args=(step.out, *step.inputs()))
 
 
-def _split(
-    stream: Stream,
-    kind: str,
-    out: Buffer,
-    inputs: tuple[KernelArgument, ...],
-    scratch: Scratch,
-    sizes: tuple[int, int, int, int, int],
-) -> None:
-    rows, heads, kv_heads, head_dim, context = sizes
-    partials = rows * heads * splits(context)
-    for name, buffer, needed in (("o", scratch.o, partials * head_dim), ("m", scratch.m, partials), ("l", scratch.l, partials)):
-        if buffer.dtype != np.float32 or buffer.nbytes < 4 * needed:
-            raise refuse("attention", f"scratch {name} is {buffer.dtype} {buffer.shape}, expected {needed} values of float32")
-    queries = rows * (heads // kv_heads)
-    tile = 4 if queries <= 4 else 8
-    parts = (scratch.o, scratch.m, scratch.l)
-    grid = blocks(kv_heads * splits(context) * -(-queries // tile))
-    stream.launch("attention", f"attention_split_{kind}_{tile}", grid=grid, block=288, args=(*parts, *inputs))
-    position = inputs[3]
-    counts = (int32("attention", "rows", rows), inputs[5], inputs[7], inputs[8])
-    block = -(-head_dim // 32) * 32
-    stream.launch(
-        "attention", "attention_combine", grid=blocks(rows * heads), block=block, args=(out, *parts, position, *counts)
-    )
+def _split(stream: Stream, step: _Step, scratch: Scratch) -> None:
+    partials = step.rows * step.heads * splits(step.context)
+    _room("split_outputs", scratch.outputs, partials * step.head_dim)
+    _room("split_maxima", scratch.maxima, partials)
+    _room("split_sums", scratch.sums, partials)
+    parts = (scratch.outputs, scratch.maxima, scratch.sums)
+    tile = 4 if step.queries <= 4 else 8
+    grid = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))
+    kernel = f"attention_split_{step.kind}_{tile}"
+    stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*parts, *step.inputs()))
+    sizes = (np.int32(step.rows), np.int32(step.heads), np.int32(step.head_dim), np.int32(step.context))
+    block = -(-step.head_dim // 32) * 32  # a thread per value of a head
+    args = (step.out, *parts, step.position, *sizes)
+    stream.launch("attention", "attention_combine", grid=blocks(step.rows * step.heads), block=block, args=args)
+
+
+def _room(name: str, buffer: Buffer, count: int) -> None:
+    if buffer.dtype != np.float32 or buffer.nbytes < 4 * count:
+        raise refuse("attention", f"{name} is {buffer.dtype} {buffer.shape}, expected at least {count} float32 values")

@@ -11,7 +11,7 @@ from engine.device import Buffer, LaunchError
 
 THREADS = 256  # threads of a block where a kernel does not ask for another number
 WARPS = THREADS // 32
-LARGEST_GRID = 2**31 - 1
+MOST_ITEMS = 2**30  # item + grid stride stays below 2^31
 
 
 def require(op: str, name: str, buffer: Buffer, shape: Sequence[int | None], *dtypes: DTypeLike) -> tuple[int, ...]:
@@ -41,5 +41,10 @@ def int32(op: str, name: str, value: int) -> np.int32:
 
 
 def blocks(items: int, per_block: int = 1) -> int:
-    """The grid for `items` work items; kernels walk them with a grid stride, so a smaller grid is right too."""
-    return max(1, min(-(-items // per_block), LARGEST_GRID))
+    """The grid for `items` work items; kernels walk them with a grid stride, so a smaller grid is right too.
+
+    Kernels count items in 32 bits: more than MOST_ITEMS raise LaunchError.
+    """
+    if items > MOST_ITEMS:
+        raise LaunchError(f"{items} work items in one launch, expected at most {MOST_ITEMS}")
+    return max(1, -(-items // per_block))

@@ -27,7 +27,7 @@ class Quantized:
     sums: Buffer  # (rows, padded / 32) float32, S of NUMERICS 5
 
     def view(self, rows: int, cols: int) -> Quantized:
-        """Room for (rows, cols) at the start of the same memory; cols is padded. Raises IndexError if it is too small."""
+        """Room for (rows, cols), cols padded, at the start of the same memory. Raises IndexError if it is too small."""
         return Quantized(
             codes=_first(self.codes, rows, cols),
             scales=_first(self.scales, rows, cols // BLOCK),
