@@ -43,16 +43,22 @@ def measure(engine: Engine, shape: Shape, tokens: NDArray[np.int64], *, repeats:
     """Check, warm up, sample, summarise. `tokens` holds depth + prompt ids.
 
     Decode is `shape.generated` greedy steps, token and position chosen on the device, timed between two waits for the
-    device; the first pass, which captures the graph, is never part of the samples. Without `timed` one pass is counted.
+    device; the first pass, in which a graph may be captured, is never part of the samples. Without `timed` one pass is
+    counted, and there is nothing to warm up.
     """
     if len(tokens) != shape.depth + shape.prompt:
         raise ValueError(f"{len(tokens)} tokens for depth {shape.depth} and prompt {shape.prompt}")
-    warm = time.perf_counter()
-    run_once(engine, shape, tokens)
-    while timed and time.perf_counter() - warm < WARM_SECONDS:
-        run_once(engine, shape, tokens)
+    if timed:
+        _warm_up(engine, shape, tokens)
     samples = [run_once(engine, shape, tokens) for _ in range(repeats if timed else 1)]
     return summarise(samples, shape, timed=timed)
+
+
+def _warm_up(engine: Engine, shape: Shape, tokens: NDArray[np.int64]) -> None:
+    start = time.perf_counter()
+    run_once(engine, shape, tokens)
+    while time.perf_counter() - start < WARM_SECONDS:
+        run_once(engine, shape, tokens)
 
 
 def run_once(engine: Engine, shape: Shape, tokens: NDArray[np.int64]) -> Repeat:

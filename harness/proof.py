@@ -77,25 +77,28 @@ class Prover:
         self._toggles = toggles
         self._tokens = tokens
         self._oracle = oracle
-        self._has_pdl = has_pdl
-        self._twins = {name: open_twin(flipped(toggles, name)) for name in PAIRS if name != "pdl" or has_pdl}
+        self._twins = {
+            name: self._twin(open_twin(flipped(toggles, name))) for name in PAIRS if name != "pdl" or has_pdl
+        }
 
     def checks(self, when: When) -> list[Check]:
-        """All comparisons; every side is computed anew."""
+        """All comparisons. The row's engine computes anew; its twins, which no timed loop touches, did so once."""
         own = _evidence(self._engine, self._tokens)
         found = [self._pair(name, own, when) for name in PAIRS]
         found.append(_oracle_check(own, *self._oracle(own.logits), when))
         return found
 
-    def close(self) -> None:
-        for twin in self._twins.values():
-            twin.close()
+    def _twin(self, engine: Engine) -> Evidence:
+        try:
+            return _evidence(engine, self._tokens)
+        finally:
+            engine.close()
 
     def _pair(self, toggle: str, own: Evidence, when: When) -> Check:
         left_value, right_value, name = PAIRS[toggle]
         if toggle not in self._twins:
             return Check(name=name, when=when, status="not_applicable", reason="this device has no such launch")
-        other = _evidence(self._twins[toggle], self._tokens)
+        other = self._twins[toggle]
         left, right = (own, other) if self._toggles[toggle] == left_value else (other, own)
         return judge(name, when, left, right, toggle=toggle, values=(left_value, right_value))
 

@@ -96,7 +96,6 @@ def _prove_and_measure(job: RowJob) -> Outcome:
             oracle=_oracle(job, loaded, tokens),
             has_pdl=device.has_pdl,
         )
-        stack.callback(prover.close)
         before = prover.checks("before")
         prompt = np.random.default_rng([model.spec.vocab, shape.prompt, shape.depth]).integers(
             0, model.spec.vocab, shape.depth + shape.prompt

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(sys.stdin.fileno(), 1):  # past Python's buffer, whose lock must be free when the process ends
         pass
     os._exit(1)
 

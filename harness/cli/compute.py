@@ -192,7 +192,7 @@ def _plain(engaged: Mapping[str, Engagement]) -> dict[str, Any]:
 
 
 def _print_engaged(engaged: Mapping[str, Engagement]) -> None:
-    words = {True: "yes", False: "no", None: "not applicable"}
+    words = {True: "yes", False: "no", None: "did not apply"}
     for name, path in engaged.items():
         rest = "; ".join(text for text in (path.reason, path.detail) if text)
         click.echo(f"  {name} {path.asked}: {words[path.engaged]}{', ' + rest if rest else ''}")
