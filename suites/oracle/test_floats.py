@@ -46,11 +46,13 @@ def _ties(seed: int) -> tuple[F32, F32, F32]:
 
 
 def _subnormal_ties(seed: int) -> tuple[F32, F32, F32]:
-    """The same around the middle between two subnormals, and below the smallest one."""
+    """c subnormal, a * b half of the smallest subnormal give or take 2^-46 of that."""
     rng = np.random.default_rng(seed)
-    c = rng.integers(-5, 6, COUNT).astype(np.float32) * TINY
-    a = (rng.integers(-9, 10, COUNT) * 2.0**-3 * (1 + rng.integers(-2, 3, COUNT) * 2.0**-23)).astype(np.float32)
-    return a, np.full(COUNT, TINY), c
+    c = rng.integers(-(1 << 23), 1 << 23, COUNT).astype(np.float32) * TINY
+    k = rng.integers(0, 3, COUNT)
+    a = np.choose(k, [2.0**-75, 2.0**-75 * (1 + 2.0**-23), 2.0**-75 * (1 - 2.0**-24)]).astype(np.float32)
+    b = np.choose(k, [2.0**-75, 2.0**-75 * (1 - 2.0**-23), 2.0**-75 * (1 + 2.0**-23)]).astype(np.float32)
+    return a, b * rng.choice([-1, 1], COUNT).astype(np.float32), c
 
 
 def _underflowing_products(seed: int) -> tuple[F32, F32, F32]:
@@ -77,9 +79,10 @@ def test_fma32_rounds_once(case: str) -> None:
         assert (bits(fma32(a, b, c)) == bits(np.array(expected, np.float32))).all()
 
 
-def test_rounding_twice_would_be_seen() -> None:
-    """The ties above are ties: the float64 sum rounded again differs there."""
-    a, b, c = _ties(6)
+@pytest.mark.parametrize("case", ["ties", "subnormal ties"])
+def test_rounding_twice_would_be_seen(case: str) -> None:
+    """The ties are ties: the float64 sum rounded again differs there."""
+    a, b, c = CASES[case]()
     twice = (a.astype(np.float64) * b + c).astype(np.float32)
     assert (twice != fma32(a, b, c)).mean() > 0.1
 

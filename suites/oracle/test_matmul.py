@@ -139,6 +139,12 @@ def test_zero_is_positive(type_name: str) -> None:
         assert (bits(y) == 0).all()
 
 
+def test_a_chain_that_underflows_leaves_no_minus_zero() -> None:
+    x, w = np.full((1, 1), -(2.0**-100), np.float32), np.full((1, 1), 2.0**-100, np.float32)
+    y = matmul.exact(tensors.activations(x), tensors.tensor("F32", w))
+    assert bits(y)[0, 0] == 0
+
+
 def test_the_largest_integers_are_exact() -> None:
     """Every code at its extreme: |J| of Q6_K is 32 * 128 * 32 * 127, just below 2^24."""
     weight = tensors.raw_tensor("Q6_K", 1, 256, seed=11)

@@ -19,14 +19,26 @@ QWEN3 = Rope(theta=1e6, n_rot=128)
 LINEAR = Rope(theta=1e4, n_rot=64, scaling="linear", factor=3.0)
 YARN = Rope(theta=1e6, n_rot=128, scaling="yarn", factor=4.0, original_context=32768)
 YARN_WIDE = Rope(theta=100.0, n_rot=32, scaling="yarn", factor=2.0, original_context=4096)
+YARN_LOW = Rope(theta=1e4, n_rot=64, scaling="yarn", factor=8.0, original_context=128)  # beta_fast below pair 0
+YARN_HIGH = Rope(theta=10.0, n_rot=32, scaling="yarn", factor=2.5, original_context=4096)  # beta_slow past n_rot - 1
 ATTN = Rope(theta=5e5, n_rot=80, attn_factor=1.25)
-ROPES = {"qwen3": QWEN3, "linear": LINEAR, "yarn": YARN, "yarn wide": YARN_WIDE, "attn_factor": ATTN}
+ROPES = {
+    "qwen3": QWEN3,
+    "linear": LINEAR,
+    "yarn": YARN,
+    "yarn wide": YARN_WIDE,
+    "yarn low": YARN_LOW,
+    "yarn high": YARN_HIGH,
+    "attn_factor": ATTN,
+}
 
 PINNED = {
     "qwen3": "0171d89f9502a27d8668f0ae5e7f387e2b21b21308376f822384a0beab641372",
     "linear": "d6b3334f3a7f24b86472dfc54110dbc8e5da23932cd1a8dd76f68ef5df503fe3",
     "yarn": "2ecc3aef7e1e107ab216b95c03e4387110f4d14b91ed9c8af7b77a9fd79e888a",
     "yarn wide": "5371cefbf2024a930073143a11dbc897fb66e1d47678704a547b15b60e4f5534",
+    "yarn low": "3517d69350a7064a396833b21b6fdfa976e557576fe4eef213a4acdb0571ebe0",
+    "yarn high": "409cdab2c5c5d3c836c2d507ec6fa417cc5ca6f462bbf14fbb1fc73b65920728",
     "attn_factor": "52249a1fcd98e5efbf2d670abfe2c8807c7a53e5cdee319ab76811f97aeeac34",
 }
 
@@ -95,6 +107,28 @@ def test_sampled_entries_are_correctly_rounded(name: str) -> None:
                 c, s = _cos_sin(position * true[i])
                 assert _is_nearest(cos[0, i], c * factor), (position, i, cos[0, i], c * factor)
                 assert _is_nearest(sin[0, i], s * factor), (position, i, sin[0, i], s * factor)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "yarn"])
+def test_the_pairs_are_good_to_58_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the last rounding, relative to the value, cos and sin near 0 included."""
+    rope, found = ROPES[name], []
+
+    def watching(pair: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float32]:
+        found.append(pair)
+        return round_once(pair)
+
+    monkeypatch.setattr(module, "round_once", watching)
+    rope_table(rope, 400, first=40000)
+    with localcontext() as context:
+        context.prec = 60
+        true, factor = _true_frequencies(rope), _true_magnitude(rope)
+        small = {int(np.argmin(np.abs(high))) for high, _ in found}
+        for flat in small | set(np.random.default_rng(0).integers(0, 400 * len(true), 60).tolist()):
+            row, i = divmod(flat, len(true))
+            for (high, low), exact in zip(found, _cos_sin((40000 + row) * true[i]), strict=True):
+                value = Decimal(float(high[row, i])) + Decimal(float(low[row, i]))
+                assert abs(value / (exact * factor) - 1) < Decimal(2) ** -58, (row, i)
 
 
 def test_the_hardest_entries_are_correctly_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
