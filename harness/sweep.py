@@ -38,7 +38,9 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a sweep: what is finished stays."""
 
     def __init__(self, folder: Path, done: int, total: int) -> None:
-        super().__init__(f"interrupted: {done} of {total} rows are kept in {folder}")
+        super().__init__(
+            f"interrupted: {done} of {total} rows are kept; make the others with: bench-allrows --resume {folder}"
+        )
         self.folder = folder
 
 

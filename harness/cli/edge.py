@@ -45,7 +45,8 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
     except (BadInput, BadCall) as error:
         return _refuse(str(error))
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo(f"zeroulp: {str(error) or 'interrupted'}", err=True)
+        cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
+        click.echo(f"zeroulp: {str(cause) or 'interrupted'}", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; nothing more can be said to it.

@@ -49,7 +49,9 @@ def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedP
 def test_a_bad_option_is_one_line_and_exit_code_2(name: str) -> None:
     done = run(name, "--no-such-option")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "zeroulp: No such option: --no-such-option\n"
+    assert done.stderr.startswith("zeroulp: No such option")
+    assert "--no-such-option" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_cuda_without_a_gpu(tiny: Path) -> None:
