@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -89,10 +89,11 @@ def _quantized(x: Activations, codes: NDArray[np.int8]) -> Quantized:
 def _dot(q: Quantized, rows: slice, b: int, codes: NDArray[np.integer[Any]]) -> F32:
     """float(I) of block b, (rows, outputs): every partial sum is a whole number below 2^24, so BLAS is exact here.
 
-    The sum with +0 makes a zero positive, whichever way BLAS came to it.
+    A zero may come out of BLAS with either sign, which reaches no output: the fold of the chunks starts from +0.
     """
     a = q.codes[rows, b * BLOCK : (b + 1) * BLOCK].astype(np.float32)
-    return a @ codes.astype(np.float32).T + np.float32(0)
+    product: F32 = a @ codes.astype(np.float32).T
+    return product
 
 
 @np.errstate(all="ignore")
@@ -100,7 +101,7 @@ def _fold(rows: int, shape: tuple[int, ...], chunk: int, step: Step, wide: int =
     """y (rows, outputs): per chunk of steps A from +0 upwards, y = fadd(y, A) from +0; shape is (outputs, steps)."""
     outputs, steps = shape
     y = np.zeros((rows, outputs), np.float32)
-    for m, n in product(_ranges(rows, _TILE_ROWS), _ranges(outputs, wide)):
+    for m, n in itertools.product(_ranges(rows, _TILE_ROWS), _ranges(outputs, wide)):
         for first in range(0, steps, chunk):
             a = np.zeros_like(y[m, n])
             for i in range(first, min(first + chunk, steps)):

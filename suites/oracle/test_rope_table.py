@@ -20,7 +20,7 @@ LINEAR = Rope(theta=1e4, n_rot=64, scaling="linear", factor=3.0)
 YARN = Rope(theta=1e6, n_rot=128, scaling="yarn", factor=4.0, original_context=32768)
 YARN_WIDE = Rope(theta=100.0, n_rot=32, scaling="yarn", factor=2.0, original_context=4096)
 YARN_LOW = Rope(theta=1e4, n_rot=64, scaling="yarn", factor=8.0, original_context=128)  # beta_fast below pair 0
-YARN_HIGH = Rope(theta=10.0, n_rot=32, scaling="yarn", factor=2.5, original_context=4096)  # beta_slow past n_rot - 1
+YARN_HIGH = Rope(theta=10.0, n_rot=32, scaling="yarn", factor=2.5, original_context=4096, beta_fast=128.0)
 ATTN = Rope(theta=5e5, n_rot=80, attn_factor=1.25)
 ROPES = {
     "qwen3": QWEN3,
@@ -38,7 +38,7 @@ PINNED = {
     "yarn": "2ecc3aef7e1e107ab216b95c03e4387110f4d14b91ed9c8af7b77a9fd79e888a",
     "yarn wide": "5371cefbf2024a930073143a11dbc897fb66e1d47678704a547b15b60e4f5534",
     "yarn low": "3517d69350a7064a396833b21b6fdfa976e557576fe4eef213a4acdb0571ebe0",
-    "yarn high": "409cdab2c5c5d3c836c2d507ec6fa417cc5ca6f462bbf14fbb1fc73b65920728",
+    "yarn high": "bbd13373fb6502c0238bd3e7e30f39fe1f22e0dc384e8f64b4f9daaebfa212e8",
     "attn_factor": "52249a1fcd98e5efbf2d670abfe2c8807c7a53e5cdee319ab76811f97aeeac34",
 }
 
