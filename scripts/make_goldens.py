@@ -2,6 +2,8 @@
 
     pip install torch transformers numpy && python scripts/make_goldens.py
 
+The committed files were made with torch 2.13.0 and transformers 5.23.0; the same versions make the same arrays again.
+
 It imports nothing of this project, so that the two sides cannot share a mistake. transformers casts to float32 inside
 its norm, softmax and rotary embedding whatever the model's type is; a TorchFunctionMode turns each of those casts into
 one to float64, at construction (inverse frequencies) as well as in the forward pass, and refuses any float32 tensor that
