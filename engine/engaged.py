@@ -62,7 +62,11 @@ class Tally:
         replayed, steps = self.one_row_graph_launches, self.one_row_steps
         kernels = graph.kernels if graph else 0
         engaged = None if steps == 0 else replayed == steps
-        reason = "" if engaged else refused or ("no one-row step yet" if steps == 0 else f"{steps - replayed} steps ran directly")
+        reason = (
+            ""
+            if engaged
+            else refused or ("no one-row step yet" if steps == 0 else f"{steps - replayed} steps ran directly")
+        )
         return Engagement(
             asked=toggles.graph,
             engaged=engaged,
@@ -89,10 +93,14 @@ def _pdl(toggles: Toggles, graph: LoggedGraph | None, has_pdl: bool, log: Launch
     if not has_pdl:
         return Engagement(asked="on", engaged=None, reason="not applicable on this device", detail="")
     if graph is None:
-        return Engagement(asked="on", engaged=None, reason="no graph to count edges in", detail=f"{log.counters.launches} launches")
+        return Engagement(
+            asked="on", engaged=None, reason="no graph to count edges in", detail=f"{log.counters.launches} launches"
+        )
     edges = graph.programmatic_edges or 0
     reason = "" if edges else "the graph has no programmatic edge"
-    return Engagement(asked="on", engaged=edges > 0, reason=reason, detail=f"{edges} edges over {graph.kernels} kernels")
+    return Engagement(
+        asked="on", engaged=edges > 0, reason=reason, detail=f"{edges} edges over {graph.kernels} kernels"
+    )
 
 
 def _matmul(toggles: Toggles, log: LaunchLog) -> Engagement:

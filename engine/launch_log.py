@@ -17,7 +17,9 @@ class LoggedGraph:
 
     def __init__(self, graph: Graph, kernels: Counter[str], log: LaunchLog) -> None:
         if graph.kernels != kernels.total():
-            raise CaptureError(f"capture recorded {kernels.total()} launches but the graph holds {graph.kernels} kernels")
+            raise CaptureError(
+                f"capture recorded {kernels.total()} launches but the graph holds {graph.kernels} kernels"
+            )
         self._graph = graph
         self._kernels = kernels
         self._log = log

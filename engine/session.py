@@ -60,7 +60,12 @@ class Session:
         self.spec = self._weights.spec
         self._arena = Arena(device)
         qwen3.plan(
-            self._arena, self.spec, context=context, max_batch=rows, logit_rows=self.limits.logit_rows, kv=self.toggles.kv
+            self._arena,
+            self.spec,
+            context=context,
+            max_batch=rows,
+            logit_rows=self.limits.logit_rows,
+            kv=self.toggles.kv,
         )
         for name, shape in (("next_token", (1,)), ("tokens_out", (context,)), ("count", (1,))):
             self._arena.plan(name, shape, np.int32)
@@ -175,7 +180,9 @@ class Session:
     def generate_more(self, n: int) -> None:
         """n further greedy steps after `generate`, token and position moved on the device; nothing is copied back."""
         if self._length + n > self.limits.context:
-            raise BadInput(f"{n} tokens to generate at position {self._length}: the context holds {self.limits.context}")
+            raise BadInput(
+                f"{n} tokens to generate at position {self._length}: the context holds {self.limits.context}"
+            )
         for _ in range(n):
             self._run_one()
             self._choose()
@@ -262,7 +269,8 @@ class Session:
         return pieces
 
     def _read_logits(self, rows: int) -> Logits:
-        return self._buffers.logits.rows(0, rows).read().astype(np.float32, copy=False)
+        logits: Logits = self._buffers.logits.rows(0, rows).read().view(np.float32)
+        return logits
 
     def _choose(self) -> None:
         """Greedy choice from the first row of logits; moves token and position on, in device memory."""

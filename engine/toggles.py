@@ -75,11 +75,11 @@ def _info(name: str, meaning: str, *values: str, minimum: int = 0) -> ToggleInfo
 
 TOGGLES: tuple[ToggleInfo, ...] = (
     _info("graph", "decode by replaying one captured graph instead of launching each kernel", "on", "off"),
-    _info("pdl", "let a kernel start before its predecessor ends (sm_90 and later; not applicable on the host)", "on", "off"),
+    _info("pdl", "let a kernel start before its predecessor ends (from sm_90 on; not on the host)", "on", "off"),
     _info("prefill", "all rows of a chunk in one pass, or one token after the other", "batched", "sequential"),
     _info("chunk", "rows of one batched prefill pass (at most the session's max_batch)", minimum=1),
-    _info("kv", "storage type of the key/value cache; changes what is computed, and the oracle knows it", "f32", "f16"),
-    _info("matmul", "matvec for one row and gemm for more (auto), or one of the two for every row count", "auto", "matvec", "gemm"),
+    _info("kv", "storage of keys and values; changes what is computed, and the oracle knows it", "f32", "f16"),
+    _info("matmul", "matvec for one row and gemm for more, or one of the two for any", "auto", "matvec", "gemm"),
 )
 
 

@@ -55,7 +55,13 @@ def random_tokens(model: Model, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def session(
-    device: Device, model: Model, *, context: int, max_batch: int | None = None, grid_limit: int | None = None, **toggles: str | int
+    device: Device,
+    model: Model,
+    *,
+    context: int,
+    max_batch: int | None = None,
+    grid_limit: int | None = None,
+    **toggles: str | int,
 ) -> Session:
     """A session with the given toggles over the defaults."""
     chosen = Toggles.from_mapping(toggles)
@@ -75,6 +81,5 @@ def assert_same_bits(got: NDArray[np.float32], expected: NDArray[np.float32], wh
     same = (got.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(got) & np.isnan(expected))
     if not same.all():
         where = tuple(int(i) for i in np.argwhere(~same)[0])
-        raise AssertionError(
-            f"{what}: {int((~same).sum())} of {same.size} values differ, first at {where}: {got[where]!r}, expected {expected[where]!r}"
-        )
+        found = f"{int((~same).sum())} of {same.size} values differ"
+        raise AssertionError(f"{what}: {found}, first at {where}: {got[where]!r}, expected {expected[where]!r}")

@@ -180,15 +180,30 @@ def plan(arena: Arena, spec: Qwen3, *, context: int, max_batch: int, logit_rows:
     arena.plan("codes", (max_batch, widest), np.int8)
     arena.plan("scales", (max_batch, widest // 32), np.float32)
     arena.plan("sums", (max_batch, widest // 32), np.float32)
-    for name, shape in attention_scratch(max_batch, spec.heads, spec.head_dim, context).items():
-        arena.plan(name, shape, np.float32)
+    for name, partials in attention_scratch(max_batch, spec.heads, spec.head_dim, context).items():
+        arena.plan(name, partials, np.float32)
 
 
 def buffers(arena: Arena, spec: Qwen3) -> Buffers:
     """The allocated buffers under their names, with the RoPE tables filled in."""
-    named = ("tokens", "position", "cos", "sin", "x", "normed", "q", "k", "v", "attended", "projected", "gate", "up", "logits")
+    named = (
+        "tokens",
+        "position",
+        "cos",
+        "sin",
+        "x",
+        "normed",
+        "q",
+        "k",
+        "v",
+        "attended",
+        "projected",
+        "gate",
+        "up",
+        "logits",
+    )
     found = Buffers(
-        **{name: arena[name] for name in named},  # type: ignore[arg-type]
+        **{name: arena[name] for name in named},
         keys=tuple(arena[f"keys.{layer}"] for layer in range(spec.layers)),
         values=tuple(arena[f"values.{layer}"] for layer in range(spec.layers)),
         quantized=Quantized(codes=arena["codes"], scales=arena["scales"], sums=arena["sums"]),
@@ -272,9 +287,7 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int, *, path: MatmulPat
         tap("ffn_residual", i, x)
 
 
-def head(
-    stream: Stream, w: Weights, b: Buffers, first: int, rows: int, *, path: MatmulPath, tap: Tap = no_tap
-) -> None:
+def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int, *, path: MatmulPath, tap: Tap = no_tap) -> None:
     """Logits of the rows first .. first + rows - 1 of b.x, into the first rows of b.logits."""
     x, h, logits = b.x.rows(first, first + rows), b.normed.rows(first, first + rows), b.logits.rows(0, rows)
     rms_norm(stream, x, w.output_norm, eps=w.spec.eps, out=h)

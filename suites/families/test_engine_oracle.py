@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from engine.device import Buffer, Device
 from reference.families import qwen3
 from reference.forms import EXACT
-from reference.spec.model import Model
+from reference.spec.model import Model, open_model
 from reference.synth import SynthShape
 from suites.models import Models, assert_same_bits, oracle_logits, random_tokens, session
 
@@ -94,7 +95,9 @@ def test_over_a_split_border(device: Device, models: Models, kv: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_nan_in_the_weights_reaches_the_logits_alike(device: Device, models: Models, bad: float, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_nan_in_the_weights_reaches_the_logits_alike(
+    device: Device, models: Models, bad: float, tmp_path: Path
+) -> None:
     """One NaN or infinity in an embedding row: the same logits are NaN on both sides, all others keep their bits."""
     source = models.tiny("F32")
     info = source.file.tensors["token_embd.weight"]
@@ -104,8 +107,6 @@ def test_a_nan_in_the_weights_reaches_the_logits_alike(device: Device, models: M
     content[at : at + 4] = np.float32(bad).tobytes()
     path = tmp_path / "one-bad-weight.gguf"
     path.write_bytes(content)
-    from reference.spec.model import open_model
-
     model = open_model(path)
     tokens = np.array([1, 2, 5, 3])
     s = session(device, model, context=8)

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from engine.device import Device
+from engine.session import Session
+from reference.spec.model import Model
 from suites.conftest import not_applicable
 from suites.models import Models, assert_same_bits, random_tokens, session
 
 
-def _both(device: Device, model, *, context: int, **toggles):  # type: ignore[no-untyped-def]
-    return session(device, model, context=context, graph="on", **toggles), session(device, model, context=context, graph="off", **toggles)
+def _both(device: Device, model: Model, *, context: int, kv: str = "f16") -> tuple[Session, Session]:
+    """The same session with and without the graph."""
+    replayed = session(device, model, context=context, graph="on", kv=kv)
+    return replayed, session(device, model, context=context, graph="off", kv=kv)
 
 
-def _assert_engaged(replayed, direct) -> None:  # type: ignore[no-untyped-def]
+def _assert_engaged(replayed: Session, direct: Session) -> None:
     """What each side really did, from counts."""
     assert replayed.engaged()["graph"].engaged is True, replayed.engaged()["graph"]
     assert direct.engaged()["graph"].engaged is False, direct.engaged()["graph"]
@@ -82,8 +86,8 @@ def test_any_grid_gives_the_same_bits(device: Device, models: Models, limit: int
 def test_capture_survives_reset_and_another_prefill(device: Device, models: Models) -> None:
     model = models.tiny("Q8_0")
     replayed, direct = _both(device, model, context=64)
-    for round_, length in enumerate((5, 17, 1)):
-        tokens = random_tokens(model, length + 4, seed=8 + round_)
+    for seed, length in ((8, 5), (9, 17), (10, 1)):
+        tokens = random_tokens(model, length + 4, seed=seed)
         for s in (replayed, direct):
             s.reset()
         assert_same_bits(replayed.prefill(tokens[:length]), direct.prefill(tokens[:length]), f"prefill of {length}")
@@ -97,7 +101,8 @@ def test_two_sessions_side_by_side(device: Device, models: Models) -> None:
     """Each has its own graph, cache and position; steps interleaved."""
     model = models.tiny("Q4_0")
     left, right = session(device, model, context=40), session(device, model, context=24, kv="f32")
-    alone_left, alone_right = session(device, model, context=40, graph="off"), session(device, model, context=24, kv="f32", graph="off")
+    alone_left = session(device, model, context=40, graph="off")
+    alone_right = session(device, model, context=24, kv="f32", graph="off")
     left_tokens, right_tokens = random_tokens(model, 12, seed=11), random_tokens(model, 12, seed=12)
     right.prefill(right_tokens[:3])
     alone_right.prefill(right_tokens[:3])
@@ -108,7 +113,9 @@ def test_two_sessions_side_by_side(device: Device, models: Models) -> None:
     assert left.counters.graph_launches == right.counters.graph_launches == 9
 
 
-def test_a_failed_capture_is_said_and_leaves_the_session_right(device: Device, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_capture_is_said_and_leaves_the_session_right(
+    device: Device, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Something that cannot be captured (a copy to the host) happens inside the region."""
     model = models.tiny("Q8_0")
     broken, direct = _both(device, model, context=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.device import Device
 from suites.conftest import not_applicable
@@ -13,8 +14,11 @@ LENGTHS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255
 LONG = (4095, 4096, 4097, 8192)
 
 
+Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
 @pytest.fixture(scope="module")
-def sequential_rows(device: Device, models: Models):  # type: ignore[no-untyped-def]
+def sequential_rows(device: Device, models: Models) -> Rows:
     """Logits of every position of 1000 tokens, one token after the other, and the tokens."""
     model = models.micro()
     tokens = random_tokens(model, 1000, seed=20)
@@ -26,7 +30,7 @@ def sequential_rows(device: Device, models: Models):  # type: ignore[no-untyped-
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_batched_equals_sequential(device: Device, models: Models, sequential_rows, length: int) -> None:  # type: ignore[no-untyped-def]
+def test_batched_equals_sequential(device: Device, models: Models, sequential_rows: Rows, length: int) -> None:
     tokens, rows = sequential_rows
     s = session(device, models.micro(), context=1000, chunk=1000)
     assert_same_bits(s.prefill(tokens[:length], all_logits=True), rows[:length], f"{length} tokens at once")
@@ -34,7 +38,7 @@ def test_batched_equals_sequential(device: Device, models: Models, sequential_ro
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_chunking(device: Device, models: Models, sequential_rows, seed: int) -> None:  # type: ignore[no-untyped-def]
+def test_any_chunking(device: Device, models: Models, sequential_rows: Rows, seed: int) -> None:
     """Random cuts, some by the chunk toggle and some by separate calls that start above position 0."""
     tokens, rows = sequential_rows
     rng = np.random.default_rng(seed)
@@ -47,7 +51,7 @@ def test_any_chunking(device: Device, models: Models, sequential_rows, seed: int
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 16, 33, 256])
-def test_only_the_last_row_is_asked_for(device: Device, models: Models, sequential_rows, chunk: int) -> None:  # type: ignore[no-untyped-def]
+def test_only_the_last_row_is_asked_for(device: Device, models: Models, sequential_rows: Rows, chunk: int) -> None:
     tokens, rows = sequential_rows
     s = session(device, models.micro(), context=1000, chunk=chunk)
     before = s.launches.executed()

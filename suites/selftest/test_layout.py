@@ -6,9 +6,10 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import engine
 import harness
-import pytest
 import reference
 import reports
 import suites
@@ -55,8 +56,8 @@ def test_files_and_functions_stay_small() -> None:
         if len(text.splitlines()) > 400:
             large.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None and node.end_lineno - node.lineno >= 80:
-                large.append(f"{path.relative_to(ROOT)}: {node.name} has {node.end_lineno - node.lineno + 1} lines")
+            if isinstance(node, ast.FunctionDef) and (length := (node.end_lineno or 0) - node.lineno + 1) > 80:
+                large.append(f"{path.relative_to(ROOT)}: {node.name} has {length} lines")
     assert large == []
 
 
