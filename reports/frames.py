@@ -22,6 +22,7 @@ WORK = (
     "prefill_bytes_per_token",
     "prefill_operations_per_token",
 )
+NAME = 28  # characters of a model's name in a description; the table of models has the whole
 UNSET = "unset"  # a toggle that other rows of the run have and this one has not
 
 
@@ -118,7 +119,7 @@ def words(column: str, value: object) -> str:
 
 def describe(frame_row: pd.Series, columns: Sequence[str]) -> str:
     """The values of some columns of one row as words: "qwen3-tiny Q8_0, context 64, graph on"."""
-    names = [str(frame_row[column]) for column in ("device", "model", "quant") if column in columns]
+    names = [one_line(frame_row[column], longest=NAME) for column in ("device", "model", "quant") if column in columns]
     rest = [words(column, frame_row[column]) for column in columns if column not in ("device", "model", "quant")]
     return ", ".join([*([" ".join(names)] if names else []), *rest])
 

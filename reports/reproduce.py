@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from harness.schema import PlannedRow, Row
+from harness.store import StoredRun
 from reports.document import Command
 from reports.text import one_line
 
@@ -25,25 +26,26 @@ def typed(text: str) -> Command:
     return Command(text=one_line(text, longest=4000))
 
 
-def command(run_command: str, row: Row | PlannedRow) -> str:
-    """The run's command narrowed down to one row. A second --where replaces the one that may be there already."""
-    shape = row.shape
-    facts: dict[str, str | int] = {
-        "model": row.model.name,
-        "quant": row.model.quant,
-        "device": row.device,
-        "depth": shape.depth,
-        "prompt": shape.prompt,
-        "generated": shape.generated,
-        "context": shape.context,
-        **row.toggles,
-    }
-    return f"{run_command} --where {shlex.quote(where(facts))}"
+def command(run: StoredRun, row: Row | PlannedRow) -> str:
+    """The run's command narrowed down to one row by what tells it from the other planned rows.
+
+    A second --where replaces the first, so the run's own is taken over.
+    """
+    planned = [_fields(other) for other in run.plan.rows]
+    mine = _fields(row)
+    telling = {name: value for name, value in mine.items() if any(other.get(name) != value for other in planned)}
+    terms = [f"({run.plan.where})"] if run.plan.where and telling else []
+    terms += [f"{name} == {_literal(value)}" for name, value in telling.items()]
+    if not terms:
+        return run.environment.command
+    return f"{run.environment.command} --where {shlex.quote(' and '.join(terms))}"
 
 
-def where(facts: dict[str, str | int]) -> str:
-    """A `--where` expression that holds for rows with these facts."""
-    return " and ".join(f"{name} == {_literal(value)}" for name, value in facts.items())
+def _fields(row: Row | PlannedRow) -> dict[str, str | int]:
+    """What a `--where` expression sees of a row."""
+    model, shape = row.model, row.shape
+    sizes = {"depth": shape.depth, "prompt": shape.prompt, "generated": shape.generated, "context": shape.context}
+    return {"model": model.name, "quant": model.quant, "device": row.device, **sizes, **row.toggles}
 
 
 def _literal(value: str | int) -> str:

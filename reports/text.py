@@ -22,7 +22,8 @@ _NO_MENTION = "\u200b"  # the forge looks for names in the finished page, where 
 
 def one_line(text: object, *, longest: int = LONGEST_LINE) -> str:
     """One line of visible characters: controls, line ends, direction marks and lone surrogates become \\n, \\x1b ..."""
-    visible = "".join(_visible(character) for character in str(text))
+    raw = str(text)
+    visible = raw if raw.isprintable() else "".join(_visible(character) for character in raw)
     if len(visible) <= longest:
         return visible
     head = (longest - 5) // 2

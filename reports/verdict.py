@@ -18,7 +18,7 @@ MOST_PERCENT_OF_CEILING = 105.0  # of a measured ceiling; above it the clock, th
 
 Outcome: TypeAlias = Literal[
     "proven",
-    "differs",
+    "different",
     "unproven",
     "implausible",
     "crashed",
@@ -49,7 +49,7 @@ OUTCOMES: dict[Outcome, OutcomeInfo] = {
     "implausible": OutcomeInfo(
         icon="✗", meaning=f"faster than {MOST_PERCENT_OF_CEILING:.0f} % of a measured ceiling", exit_code=2, tone="bad"
     ),
-    "differs": OutcomeInfo(icon="✗", meaning="a parity check failed", exit_code=1, tone="bad"),
+    "different": OutcomeInfo(icon="✗", meaning="a parity check failed", exit_code=1, tone="bad"),
     "unproven": OutcomeInfo(
         icon="?",
         meaning="ran, but parity was not shown both before and after the timed loop",
@@ -123,7 +123,7 @@ def outcome(row: Row, ceilings: Sequence[Ceiling]) -> Outcome:
     if row.status in _STATUS_OUTCOMES:
         return _STATUS_OUTCOMES[row.status]
     if row.status == "parity_failed" or any(failed(check) for check in row.proof):
-        return "differs"
+        return "different"
     if not all(_shown(row, when) for when in ("before", "after")) or row.metrics is None:
         return "unproven"
     return "implausible" if _implausible(row, ceilings) else "proven"
@@ -139,7 +139,7 @@ def failed(check: Check) -> bool:
 def why(row: Row, ceilings: Sequence[Ceiling]) -> str:
     """One line: what is wrong with a row, empty if nothing is."""
     result = outcome(row, ceilings)
-    if result == "differs":
+    if result == "different":
         broken = [check for check in row.proof if failed(check)]
         if broken:
             return one_line(check_failure(broken[0]))

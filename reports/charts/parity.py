@@ -16,6 +16,7 @@ from reports.text import label
 from reports.units import plural, short
 from reports.verdict import OUTCOMES
 
+FIRST_EXTRA = 0.5  # of a column
 MOST_LINES, MOST_CHECKS = 80, 6
 GROUPED_BY = ("device", "model", "quant", "depth", "context", "prompt", "generated", "toggle kv")
 
@@ -52,7 +53,7 @@ def matrix(rows: pd.DataFrame, checks: pd.DataFrame) -> Matrix:
         mine = checks[checks["id"].isin(group["id"])]
         marks = (_rows_mark(group), *(_check_mark(mine[mine["check"] == name]) for name in names[:MOST_CHECKS]))
         worst = min(_ORDER.index(mark.state) for mark in marks)
-        lines.append((worst, label(describe(group.iloc[0], shown)), marks))
+        lines.append((worst, label(describe(group.iloc[0], shown), longest=56), marks))
     notes = []
     if len(lines) > MOST_LINES:
         left_out = sorted(lines, key=lambda line: line[0])[MOST_LINES:]
@@ -78,26 +79,36 @@ def draw(cells: Matrix, theme: Theme) -> Figure:
         for x, mark in enumerate(marks):
             _cell(axes, x, y, mark, theme, FONT - 1 if len(marks) < 6 else FONT - 2.5)
     if not cells.lines:
-        axes.text(0, 0, "Nothing was compared.", ha="center", va="center", fontsize=FONT + 2, color=theme.ink)
-    axes.set_xticks(range(len(cells.columns)), labels=cells.columns, fontsize=FONT - 1)
+        axes.text(_middle(0), 0, "Nothing was compared.", ha="center", va="center", fontsize=FONT + 2, color=theme.ink)
+    axes.set_xticks([_middle(x) for x in range(len(cells.columns))], labels=cells.columns, fontsize=FONT - 1)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(cells.lines)), labels=cells.lines)
-    axes.set_xlim(-0.5, len(cells.columns) - 0.5)
+    axes.set_xlim(_left(0), _left(len(cells.columns)))
     axes.set_ylim(max(1, len(cells.lines)) - 0.5, -0.5)
     headline(
         axes, " · ".join(text for text in ("Parity: values compared by bits", cells.subject) if text), theme, pad=12
     )
     legend = "✓ all equal    ✗ differ, crashed or missing    ? not shown on every row    — not applicable or not made"
-    axes.set_xlabel(f"{legend}\n{cells.note}" if cells.note else legend, labelpad=8)
+    axes.set_xlabel(f"{legend}\n{cells.note}" if cells.note else legend, labelpad=8, loc="right")
     return figure
 
 
 def _cell(axes: Axes, x: int, y: int, mark: Mark, theme: Theme, size: float) -> None:
     fill = {"good": theme.good, "bad": theme.bad, "unsure": theme.unsure, "blank": theme.blank}[mark.state]
-    axes.add_patch(Rectangle((x - 0.48, y - 0.44), 0.96, 0.88, facecolor=fill, edgecolor=theme.grid, linewidth=0.6))
+    left, right = _left(x) + 0.02, _left(x + 1) - 0.02
+    axes.add_patch(Rectangle((left, y - 0.44), right - left, 0.88, facecolor=fill, edgecolor=theme.grid, linewidth=0.6))
     ink = theme.bad_ink if mark.state == "bad" else theme.soft if mark.state == "blank" else theme.ink
     weight = "bold" if mark.state == "bad" else "normal"
-    axes.text(x, y, mark.text, ha="center", va="center", fontsize=size, color=ink, fontweight=weight)
+    axes.text(_middle(x), y, mark.text, ha="center", va="center", fontsize=size, color=ink, fontweight=weight)
+
+
+def _left(column: int) -> float:
+    """Where a column begins; the first is wider, its words are longer."""
+    return column + FIRST_EXTRA if column else 0.0
+
+
+def _middle(column: int) -> float:
+    return (_left(column) + _left(column + 1)) / 2
 
 
 def _rows_mark(group: pd.DataFrame) -> Mark:

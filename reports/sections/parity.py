@@ -59,7 +59,7 @@ def _first_difference(run: StoredRun) -> list[Block]:
                     text += f" First difference at {one_line(check.first_difference)}."
                 again = f"The row is {configuration(row)}. To make it again:"
                 what = Paragraph(text=text, tone="bad")
-                return [what, Paragraph(text=again), typed(command(run.environment.command, row))]
+                return [what, Paragraph(text=again), typed(command(run, row))]
     return []
 
 

@@ -29,17 +29,17 @@ def with_metrics(plan: PlannedRow, **changes: object) -> Row:
 
 
 ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
-    "a failed check": (lambda: ok(HOST[1], proof=(differing("graph = direct", "before"),)), 1, "differs"),
-    "a parity status": (lambda: ok(HOST[1], status="parity_failed", reason="logits differ"), 1, "differs"),
+    "a failed check": (lambda: ok(HOST[1], proof=(differing("graph = direct", "before"),)), 1, "different"),
+    "a parity status": (lambda: ok(HOST[1], status="parity_failed", reason="logits differ"), 1, "different"),
     "a pass over differing bits": (
         lambda: ok(HOST[1], proof=(Check(name="a = b", when="before", status="passed", values=9, differing=1),)),
         1,
-        "differs",
+        "different",
     ),
     "a pass over nothing": (
         lambda: ok(HOST[1], proof=(*ok(HOST[1]).proof, Check(name="a = b", when="after", status="passed"))),
         1,
-        "differs",
+        "different",
     ),
     "no proof": (lambda: ok(HOST[1], proof=()), 3, "unproven"),
     "a proof before only": (lambda: ok(HOST[1], proof=(passed("graph = direct", "before"),)), 3, "unproven"),
@@ -92,7 +92,7 @@ def test_precedence_of_exit_codes(tmp_path: Path) -> None:
     assert verdict(tmp_path / "1", [ok(HOST[0]), wrong, unproven]).exit_code == 1
     broken = verdict(tmp_path / "2", [ok(HOST[0]), wrong, unproven, bad(HOST[3], "crashed", "signal 6")])
     assert broken.exit_code == 2
-    assert "1 row differs" in broken.headline
+    assert "1 row different" in broken.headline
 
 
 def test_speed_above_a_compute_ceiling(tmp_path: Path) -> None:
