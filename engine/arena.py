@@ -79,6 +79,5 @@ def require_free(device: Device, needed: int, what: str) -> None:
     """Raise OutOfMemory if the device has less than `needed` bytes left."""
     free = device.free_bytes()
     if needed > free:
-        raise OutOfMemory(
-            f"not enough memory on {device.description}: {what} need {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
-        )
+        sizes = f"{what} need {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+        raise OutOfMemory(f"not enough memory on {device.description}: {sizes}")

@@ -160,14 +160,14 @@ class Session:
         """Append one token. Returns its logits, (vocab,)."""
         self._checked([token])
         self._step(token)
-        return self._read_logits(1)[0]
+        logits: Logits = self._read_logits(1)[0]
+        return logits
 
     def generate(self, tokens: Sequence[int] | NDArray[np.integer], n: int) -> list[int]:
         """Append tokens, then n greedy ones chosen on the device (ties to the lowest id). Returns the n ids."""
         if n < 0 or self._length + len(tokens) + max(n - 1, 0) > self.limits.context:
-            raise BadInput(
-                f"{len(tokens)} tokens and {n} to generate at position {self._length}: the context holds {self.limits.context}"
-            )
+            asked = f"{len(tokens)} tokens and {n} to generate at position {self._length}"
+            raise BadInput(f"{asked}: the context holds {self.limits.context}")
         self.prefill(tokens)
         if n == 0:
             return []
@@ -208,9 +208,8 @@ class Session:
         if bad.size:
             raise BadInput(f"token id {bad[0]}: the vocabulary has 0 .. {self.spec.vocab - 1}")
         if self._length + ids.size > self.limits.context:
-            raise BadInput(
-                f"{ids.size} tokens at position {self._length} do not fit: the context holds {self.limits.context} positions"
-            )
+            asked = f"{ids.size} tokens at position {self._length} do not fit"
+            raise BadInput(f"{asked}: the context holds {self.limits.context} positions")
         return ids.astype(np.int32)
 
     def _step(self, token: int) -> None:
@@ -269,8 +268,7 @@ class Session:
         return pieces
 
     def _read_logits(self, rows: int) -> Logits:
-        logits: Logits = self._buffers.logits.rows(0, rows).read().view(np.float32)
-        return logits
+        return np.asarray(self._buffers.logits.rows(0, rows).read(), np.float32)
 
     def _choose(self) -> None:
         """Greedy choice from the first row of logits; moves token and position on, in device memory."""

@@ -16,7 +16,7 @@ from reference.forms import EXACT
 from reference.spec.model import Model, open_model
 from reference.synth import SynthShape, synth, synth_shape
 
-# One layer and the narrowest heads: a step takes about a millisecond on the host device, so that a thousand are affordable.
+# One layer and the narrowest heads: about a millisecond a step on the host device, so that a thousand are affordable.
 MICRO = SynthShape(layers=1, dim=64, heads=2, kv_heads=1, head_dim=32, ff=96, vocab=96)
 
 

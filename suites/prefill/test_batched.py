@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -45,7 +47,7 @@ def test_any_chunking(device: Device, models: Models, sequential_rows: Rows, see
     length = int(rng.integers(300, 420))
     cuts = sorted({0, length, *(int(c) for c in rng.integers(1, length, 3))})
     s = session(device, models.micro(), context=1000, chunk=int(rng.integers(2, 90)))
-    for first, stop in zip(cuts, cuts[1:], strict=False):
+    for first, stop in pairwise(cuts):
         got = s.prefill(tokens[first:stop], all_logits=True)
         assert_same_bits(got, rows[first:stop], f"cuts {cuts}, chunk {s.toggles.chunk}, rows {first}..{stop}")
 
