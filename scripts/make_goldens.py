@@ -6,8 +6,8 @@ The committed files were made with torch 2.13.0 and transformers 5.23.0; the sam
 
 It imports nothing of this project, so that the two sides cannot share a mistake. transformers casts to float32 inside
 its norm, softmax and rotary embedding whatever the model's type is; a TorchFunctionMode turns each of those casts into
-one to float64, at construction (inverse frequencies) as well as in the forward pass, and refuses any float32 tensor that
-is made all the same.
+one to float64, at construction (inverse frequencies) as well as in the forward pass, and refuses any float32 tensor
+that is made all the same.
 
 A file holds `config` (JSON), `tokens` (n,), `rows` (positions whose logits are kept), `logits` (rows, vocab) float64,
 and every weight under its GGUF name, float16: a value that float16, float32 and float64 hold alike.

@@ -102,7 +102,7 @@ def test_the_bound_sees_a_wrong_operation(tiny: Models) -> None:
 
 
 @pytest.mark.parametrize("kv", ["f32", "f16"])
-@pytest.mark.parametrize("quant", ["F16", "Q8_0", "Q4_K_M"])
+@pytest.mark.parametrize("quant", ["F16", "Q4_K_M"])
 def test_chunking_moves_no_bit(tiny: Models, quant: str, kv: str) -> None:
     model = tiny(quant)
     tokens = _tokens(model, 12, seed=51)
@@ -115,7 +115,7 @@ def test_chunking_over_a_split_border_moves_no_bit(tiny: Models) -> None:
     model = tiny("Q8_0")
     tokens = _tokens(model, 262, seed=52)
     whole = bits(_logits(model, tokens, EXACT, kv="f16"))
-    for pieces in ((255, 1, 1, 1), (250, 12), (3, 256)):
+    for pieces in ((255, 1, 1, 1), (3, 256)):
         assert (bits(_logits(model, tokens, EXACT, kv="f16", pieces=pieces)) == whole).all(), pieces
 
 
