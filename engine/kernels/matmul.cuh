@@ -282,8 +282,8 @@ __device__ __forceinline__ void gemm(GemmStage<Op>& stage, float* y, const signe
         block += CHUNK_BLOCKS;
         cargo.load_activations(codes, scales, sums, block);
       }
+      if (live > 0 && live < 4) add_chunk<Op, false>(total, stage, live);
       if (live >= 4) add_chunk<Op, true>(total, stage, live);
-      else if (live > 0) add_chunk<Op, false>(total, stage, live);
     }
 #pragma unroll
     for (int m = 0; m < 2; m++)

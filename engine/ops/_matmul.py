@@ -32,6 +32,7 @@ def matmul_quantized(
     rows, _ = require(op, "codes", x.codes, (None, width), np.int8)
     require(op, "scales", x.scales, (rows, width // BLOCK), np.float32)
     require(op, "sums", x.sums, (rows, width // BLOCK), np.float32)
+    int32(op, "blocks of activations", rows * (width // BLOCK))  # the kernel counts them
     inputs = (x.codes, x.scales, x.sums) if sums else (x.codes, x.scales)
     _launch(stream, op, inputs, weight, rows, width, path, out)
 
