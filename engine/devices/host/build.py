@@ -121,27 +121,18 @@ class Builder:
             f"#define ZEROULP_HOST 1\n#define SIMT_KERNELS(X) {listed}\n"
             f'#include "language.h"\n#include "{source.resolve()}"\n#include "module.h"\n'
         )
-        self._run(
-            [
-                *flags,
-                *includes,
-                "-shared",
-                str(unit),
-                "-o",
-                str(out),
-                "-nostdlib",
-                "-Wl,-z,defs",
-                "-lm",
-                "-lc",
-                "-lgcc",
-            ],
-            source,
-        )
+        compiled = unit.with_suffix(".o")
+        self._run([*flags, *includes, "-c", str(unit), "-o", str(compiled)], source)
+        # Linked apart: given the checker's flags, the compiler would add a sanitizer's own library.
+        libraries = ("-nostdlib", "-Wl,-z,defs", "-lm", "-lc", "-lgcc")
+        self._run(["-shared", str(compiled), "-o", str(out), *libraries], source)
 
     def _run(self, arguments: Sequence[str], source: Path) -> str:
         done = subprocess.run([self._compiler.path, *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+            errors = [
+                line for line in done.stderr.splitlines() if "error:" in line or "undefined" in line
+            ] or done.stderr.splitlines()
             raise DeviceError(f"{source.name} does not compile: {'; '.join(errors[:3])}")
         return done.stdout
 

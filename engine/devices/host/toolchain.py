@@ -41,7 +41,7 @@ CHECK_FLAGS = (
     "-fno-sanitize=vptr,null,return",
     "-fsanitize-undefined-trap-on-error",
 )
-CLANG_CHECK_FLAGS = ("-mllvm", "-tsan-instrument-read-before-write=1")
+CLANG_CHECK_FLAGS = ("-fno-sanitize=function", "-mllvm", "-tsan-instrument-read-before-write=1")
 
 
 @dataclass(frozen=True, kw_only=True)

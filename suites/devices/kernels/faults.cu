@@ -205,10 +205,16 @@ template <bool SOUND> __device__ void writes_const_body(float* y, const float* x
 PAIR(writes_const)
 
 template <bool SOUND> __device__ void misaligned_body(float* y, const float* x, int) {
+  const long long v = *reinterpret_cast<const long long*>(x + (SOUND ? 2 : 1));
+  if (threadIdx.x < 8) y[threadIdx.x] = __int_as_float((int)(v >> 32));
+}
+PAIR(misaligned)
+
+template <bool SOUND> __device__ void misaligned_vector_body(float* y, const float* x, int) {
   const float4 v = *reinterpret_cast<const float4*>(x + (SOUND ? 4 : 1));
   if (threadIdx.x < 8) y[threadIdx.x] = v.x;
 }
-PAIR(misaligned)
+PAIR(misaligned_vector)
 
 template <bool SOUND> __device__ void wide_shift_body(float* y, const float*, int n) {
   const int by = SOUND ? n - 250 : n - 220;
