@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,9 @@ def parity(
     with tempfile.TemporaryDirectory() as scratch:
         lines = Path(scratch) / "lines"
         lines.touch()
-        options = ["--device", device, "-n", str(processes or edge.cores()), "--parity-lines", str(lines)]
+        count = processes or edge.cores()
+        options = ["--device", device, "--parity-lines", str(lines)]
+        options += ["-n", str(count)] if count > 1 else []
         options += ["-k", expression] if expression else []
         options += [f"--junitxml={junit_xml}"] if junit_xml else []
         code = _pytest(root, target, options)
@@ -92,15 +94,27 @@ def _conclude(tests: Sequence[dict[str, Any]], *, as_json: bool) -> int:
     failures = [test for test in tests if test["state"] in ("failed", "error")]
     if as_json:
         counts = {state: total[state] for state in STATES}
-        click.echo(json.dumps({"exit_code": code, "checks": counts, "failures": failures}, indent=2))
+        unshown = [
+            {"state": state, "reason": why, "checks": number}
+            for (state, why), number in Counter(_unshown(tests)).items()
+        ]
+        result = {"exit_code": code, "checks": counts, "failures": failures, "unshown": unshown}
+        click.echo(json.dumps(result, indent=2))
         return code
     _print_table(tests, total)
+    for (state, why), number in sorted(Counter(_unshown(tests)).items()):
+        click.echo(f"{number} x {state}: {why}")
     for test in failures:
         click.echo(f"{test['state']}: {test['test']}: {test['why']}")
     verdict = {edge.PASS: "PASS", edge.FAILED: "PARITY FAILURE", edge.BROKEN: "BROKEN", edge.CANNOT_TELL: "CANNOT TELL"}
     parts = [f"{total[state]} {state}" for state in STATES if total[state]]
     click.echo(f"{verdict[code]}: {', '.join(parts) or 'no check was run'}")
     return code
+
+
+def _unshown(tests: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What was not shown, and why."""
+    return ((test["state"], test["why"]) for test in tests if test["state"] in ("not applicable", "skipped"))
 
 
 def _exit_code(total: Counter[str]) -> int:

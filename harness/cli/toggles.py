@@ -18,7 +18,8 @@ def toggles(as_json: bool) -> None:
     bits whatever they are set to; `kv` changes what is computed, and the oracle is told.
 
     \b
-    Example, a toggle in use:
+    Example, and a toggle in use:
+      zeroulp toggles
       zeroulp generate tiny.gguf --tokens 1,2,3 -n 8 --engine host --set graph=off
     """
     from engine.toggles import TOGGLES

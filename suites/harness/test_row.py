@@ -1,0 +1,153 @@
+"""One real row on the host device: its proof, its counts, and what becomes of it when something is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.adapters.models import ModelFile, open_file, synthetic
+from harness.adapters.oracle import cached_exact_logits
+from harness.adapters.protocol import Logits
+from harness.adapters.settings import canonical_toggles
+from harness.job import RowJob
+from harness.row import make_row
+from harness.schema import PlannedRow, Row, Shape
+
+SHAPE = Shape(prompt=9, generated=3, context=16, depth=2)
+ALL_POSITIONS = (9 + 3) * 512  # prefilled and decoded, vocabulary of qwen3-tiny
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    return synthetic("qwen3-tiny", "Q4_K_M", 1, tmp_path_factory.mktemp("cache"))
+
+
+def row(model: ModelFile, cache: Path, *, shape: Shape = SHAPE, **toggles: str | int) -> Row:
+    planned = PlannedRow(
+        id="k", model=model.facts, shape=shape, toggles=canonical_toggles({"chunk": 4, **toggles}), device="host"
+    )
+    job = RowJob(
+        row=planned,
+        model_path=str(model.path),
+        cache=str(cache),
+        repeats=2,
+        read_ceiling=None,
+        environment="e",
+        answer="",
+    )
+    return make_row(job)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Kernels from where all suites keep them; oracle logits in a folder of this test."""
+    kept = Path.home() / ".cache" / "zeroulp" / "host"
+    kept.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "host").symlink_to(kept)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kv", ["f16", "f32"])
+@pytest.mark.parametrize(("graph", "prefill"), [("on", "batched"), ("off", "sequential")])
+def test_a_row_is_proven_before_and_after_at_every_position(
+    model: ModelFile, cache: Path, graph: str, prefill: str, kv: str
+) -> None:
+    made = row(model, cache, graph=graph, prefill=prefill, kv=kv)
+    assert (made.status, made.reason) == ("ok", "")
+    for when in ("before", "after"):
+        states = {check.name: (check.status, check.values) for check in made.proof if check.when == when}
+        assert states == {
+            "graph = direct": ("passed", ALL_POSITIONS),
+            "batched = sequential": ("passed", ALL_POSITIONS),
+            "pdl = no pdl": ("not_applicable", 0),
+            "engine = oracle": ("passed", ALL_POSITIONS),
+        }
+    assert made.engaged["graph"].engaged is (graph == "on")
+    assert made.engaged["prefill"].engaged is True
+
+
+def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> None:
+    replayed, direct = row(model, cache, graph="on").metrics, row(model, cache, graph="off").metrics
+    assert replayed is not None
+    assert direct is not None
+    # Embedding, graph, argmax and advance; without the graph its kernels one by one.
+    assert replayed.launches_per_token == 4
+    assert replayed.graph_kernels_per_token > 30
+    assert direct.launches_per_token == 3 + replayed.graph_kernels_per_token
+    assert direct.graph_kernels_per_token == 0
+    assert replayed.bytes_per_token == direct.bytes_per_token > model.facts.bytes / 2
+    assert replayed.memory_bytes > model.facts.bytes
+
+
+def test_sequential_prefill_issues_more_and_reads_more(model: ModelFile, cache: Path) -> None:
+    batched, sequential = (row(model, cache, prefill=path, graph="off").metrics for path in ("batched", "sequential"))
+    assert batched is not None
+    assert sequential is not None
+    assert sequential.prefill_launches_per_token > 2 * batched.prefill_launches_per_token
+    assert sequential.prefill_bytes_per_token > 2 * batched.prefill_bytes_per_token
+
+
+def test_the_host_has_no_speed(model: ModelFile, cache: Path) -> None:
+    metrics = row(model, cache).metrics
+    assert metrics is not None
+    assert (metrics.prefill_tps, metrics.decode_tps, metrics.host_us_per_token) == (None, None, None)
+    assert metrics.percent_of_read_ceiling is None
+
+
+def test_one_wrong_bit_of_the_oracle_is_a_failed_row(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*arguments: Any, **options: Any) -> Logits:
+        logits = cached_exact_logits(*arguments, **options).copy()
+        logits[-1, 7] = np.nextafter(logits[-1, 7], np.float32(np.inf))
+        return logits
+
+    monkeypatch.setattr("harness.row.cached_exact_logits", wrong)
+    made = row(model, cache)
+    assert made.status == "parity_failed"
+    assert made.reason.startswith("engine = oracle (before): 1 of 6144 values differ")
+    failed = [check for check in made.proof if check.status == "failed"]
+    assert {check.name for check in failed} == {"engine = oracle"}
+    assert [check.worst_ulp for check in failed] == [1, 1]
+    assert failed[0].first_difference.startswith("[11, 7]: ")
+    assert made.metrics is not None
+
+
+def test_a_large_model_is_compared_op_by_op(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.row.WHOLE_ORACLE_BYTES", 0)
+    made = row(model, cache)
+    assert made.status == "ok"
+    check = next(check for check in made.proof if check.name == "engine = oracle")
+    steps = 1 + 3  # one pass, then the decoded tokens
+    assert f"{steps * (3 + 17 * open_file(model.path).spec.layers)} ops on sampled rows" in check.right
+    assert check.values > 10_000
+
+
+def test_too_little_memory_is_a_status(model: ModelFile, cache: Path) -> None:
+    made = row(model, cache, shape=msgspec.structs.replace(SHAPE, context=2**40))
+    assert made.status == "out_of_memory"
+    assert "MiB are free" in made.reason
+    assert made.metrics is None
+
+
+def test_a_model_that_cannot_be_read_is_a_status(model: ModelFile, cache: Path) -> None:
+    made = row(replace(model, path=cache / "nowhere.gguf"), cache)
+    assert made.status == "error"
+    assert "nowhere.gguf" in made.reason
+
+
+def test_oracle_logits_are_computed_once(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert row(model, cache).status == "ok"
+    assert len(list((cache / "oracle").glob("*.npy"))) == 1
+
+    def refuse(*arguments: Any, **options: Any) -> Logits:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("harness.adapters.oracle.exact_logits", refuse)
+    assert row(model, cache, graph="off").status == "ok"
+    assert row(model, cache, kv="f32").reason == "AssertionError: computed again"
