@@ -105,6 +105,9 @@ def read_run(folder: Path) -> StoredRun:
     foreign = len(rows.keys() - {row.id for row in plan.rows})
     if foreign:
         problems.append(f"{foreign} rows were made with other code or another matrix than the plan's and are not shown")
+    elsewhere = sum(row.environment != environment.id for row in rows.values())
+    if elsewhere:
+        problems.append(f"{elsewhere} rows were made in another environment than the one shown")
     return StoredRun(
         folder=folder,
         plan=plan,

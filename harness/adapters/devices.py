@@ -11,6 +11,7 @@ from engine.devices import open_device, why_unavailable
 from engine.devices.cuda import CudaDevice
 from engine.devices.cuda.ceilings import Measured, measure_ceilings
 from engine.devices.cuda.nvrtc import OPTIONS
+from engine.devices.cuda.support import checked
 from engine.devices.host import HostDevice
 from engine.devices.host.toolchain import find_compiler
 from harness.job import Probe
@@ -41,13 +42,13 @@ def opened(name: str, cache: Path) -> Iterator[Device]:
 
 
 def probe(name: str, cache: Path, *, ceilings: bool) -> Probe:
-    """Look at a device; on the host, compile its kernels on the way, on a GPU measure its ceilings if asked."""
+    """Look at a device and compile all its kernels on the way; on a GPU measure its ceilings if asked."""
     with opened(name, cache) as device:
+        assert isinstance(device, HostDevice | CudaDevice)
+        device.precompile()
         if isinstance(device, HostDevice):
-            device.precompile()
             flags = " ".join(find_compiler(None).flags("fast"))
             return _probe(device, None, flags, ())
-        assert isinstance(device, CudaDevice)
         measured = gpu_ceilings(device) if ceilings else ()
         return _probe(device, _gpu(device), " ".join(OPTIONS), measured)
 
@@ -86,12 +87,12 @@ def _ceiling(name: str, unit: str, measured: Measured, scale: float) -> Ceiling:
 
 
 def _gpu(device: CudaDevice) -> Gpu:
-    runtime = device.cuda.cupy.cuda.runtime
+    runtime, driver = device.cuda.cupy.cuda.runtime, device.cuda.driver
     properties = runtime.getDeviceProperties(0)
-    identity = bytes(properties["uuid"]).hex() if "uuid" in properties else ""
+    identity = checked(driver, driver.cuDeviceGetUuid(0), "cuDeviceGetUuid")
     return Gpu(
         name=device.description,
-        uuid=identity,
+        uuid=identity.bytes.hex(),
         compute_capability="{}.{}".format(*device.capability),
         multiprocessors=device.multiprocessors,
         memory_bytes=int(properties["totalGlobalMem"]),

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 MOST_HOST_WORKERS = 2  # more would only take each other's cores
 
 
-@click.group()
-def bench() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def bench(context: click.Context) -> None:
     """Sweeps of rows, each with its parity proof."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @bench.command()

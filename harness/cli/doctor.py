@@ -82,7 +82,8 @@ def _compiler() -> Finding:
 
 
 def _gpu(ceilings: bool) -> list[Finding]:
-    """Not having a GPU is a note; having one that does not work is not told apart here, the line says it."""
+    """Not having a GPU is a note: nothing needs one. Having one that does not work is a fault."""
+    from engine.device import DeviceError
     from harness.adapters.devices import probe
     from reference.spec.errors import BadInput
 
@@ -90,6 +91,8 @@ def _gpu(ceilings: bool) -> list[Finding]:
         found = probe("cuda", edge.cache_folder(), ceilings=ceilings)
     except BadInput as error:
         return [Finding(what="gpu", state="note", detail=f"{error}; the host device does the work without one")]
+    except DeviceError as error:
+        return [Finding(what="gpu", state="missing", detail=str(error), mend="nvidia-smi, which says what it is doing")]
     assert found.gpu is not None
     facts = (
         f"{found.gpu.name}, compute capability {found.gpu.compute_capability}, driver for CUDA {found.gpu.driver},"

@@ -26,9 +26,10 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print it.")
-def group() -> None:
+@click.pass_context
+def group(context: click.Context) -> None:
     """Zero units in the last place between every two ways of computing a token.
 
     An oracle says what the answer is to the last bit, an engine gives it fast, and a laboratory measures both.
@@ -42,6 +43,8 @@ def group() -> None:
 
     Exit codes: 0 pass, 1 regression or parity failure, 2 broken or a bad call, 3 cannot tell, 130 interrupted.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (doctor, synth, logits, generate, toggles, parity, bench, report):

@@ -38,7 +38,11 @@ def main(log: str, mode: str) -> None:
     if mode == "fail":
         sys.exit("no answer from me")
     row = msgspec.structs.replace(
-        stored_row(job.row.id), model=job.row.model, shape=job.row.shape, toggles=job.row.toggles
+        stored_row(job.row.id),
+        model=job.row.model,
+        shape=job.row.shape,
+        toggles=job.row.toggles,
+        environment=job.environment,
     )
     write_atomically(Path(job.answer), msgspec.json.encode(row))
 

@@ -58,6 +58,12 @@ def test_help_is_quick() -> None:
     assert "Exit codes" in done.stdout
 
 
+@pytest.mark.parametrize("call", [[], ["bench"]])
+def test_a_group_without_a_command_says_how_it_is_used(call: list[str], capsys: Captured) -> None:
+    assert zeroulp(call) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
 def test_version_names_the_numerics(capsys: Captured) -> None:
     assert zeroulp(["--version"]) == 0
     assert capsys.readouterr().out == "zeroulp 0.1.0, numerics 1\n"

@@ -98,6 +98,12 @@ def test_rows_outside_the_plan_are_told(tmp_path: Path) -> None:
     assert run.problems == ("2 rows were made with other code or another matrix than the plan's and are not shown",)
 
 
+def test_rows_of_another_environment_are_told(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, "a", "b")
+    append(folder, row("a"), msgspec.structs.replace(row("b"), environment="other"))
+    assert read_run(folder).problems == ("1 rows were made in another environment than the one shown",)
+
+
 @pytest.mark.parametrize("missing", [PLAN, ENVIRONMENT])
 def test_a_folder_without_its_records_is_no_run(tmp_path: Path, missing: str) -> None:
     folder = run_folder(tmp_path, "a")
