@@ -35,6 +35,9 @@ struct Api {
   uint64_t (*atomic_exchange)(void* address, uint64_t expected, uint64_t desired, int bytes);
   void (*pdl_wait)();  // check mode only
   void (*access)(const void* address, int bytes, AccessKind kind, const void* pc);
+  void (*unaligned_access)(const void* address, int bytes, AccessKind kind, const void* pc);
+  void* (*copy)(void* to, const void* from, size_t bytes, const void* pc);
+  void* (*set)(void* to, int byte, size_t bytes, const void* pc);
 };
 
 // The built-in variables, kept in the kernel module; the runtime sets them on every switch.

@@ -122,15 +122,13 @@ static void access_module(const char* p, int bytes, AccessKind kind, const void*
   note(OUT_OF_BOUNDS, ELSEWHERE, p, bytes, pc);
 }
 
-static void access(const void* address, int bytes, AccessKind kind, const void* pc) {
-  if (!rt.options.check) return;
+// The compiler knows that this access may not be aligned to its size, and made it so.
+static void unaligned_access(const void* address, int bytes, AccessKind kind, const void* pc) {
   const char* p = (const char*)address;
   if (p >= rt.stacks && p < rt.stacks + 1024 * STACK_BYTES) {
     if ((p - rt.stacks) / (ptrdiff_t)STACK_BYTES != rt.stack) note(OTHER_STACK, STACK, p, bytes, pc);
     return;
   }
-  const bool power_of_two = bytes <= 16 && !(bytes & (bytes - 1));
-  if (power_of_two && ((uintptr_t)p & (bytes - 1))) note(MISALIGNED, ELSEWHERE, p, bytes, pc);
   char* dynamic = rt.context->dynamic_shared;
   if (p >= ck.arena && p < ck.arena + ck.arena_bytes) {
     access_global(p, bytes, kind, pc);
@@ -141,6 +139,23 @@ static void access(const void* address, int bytes, AccessKind kind, const void* 
     access_module(p, bytes, kind, pc);
   }
   if (rt.options.preempt && rt.options.order == RANDOM && !random_below((uint32_t)rt.options.preempt)) yield_point();
+}
+
+static void access(const void* address, int bytes, AccessKind kind, const void* pc) {
+  if (!rt.options.check) return;
+  if ((uintptr_t)address & (bytes - 1)) note(MISALIGNED, ELSEWHERE, (const char*)address, bytes, pc);
+  unaligned_access(address, bytes, kind, pc);
+}
+
+static void* copy(void* to, const void* from, size_t bytes, const void* pc) {
+  unaligned_access(from, (int)bytes, READ, pc);
+  unaligned_access(to, (int)bytes, WRITE, pc);
+  return memmove(to, from, bytes);
+}
+
+static void* set(void* to, int byte, size_t bytes, const void* pc) {
+  unaligned_access(to, (int)bytes, WRITE, pc);
+  return memset(to, byte, bytes);
 }
 
 static void atomic_begin(const void* address, int bytes) {

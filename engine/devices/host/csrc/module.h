@@ -58,28 +58,41 @@ SIMT_EXPORT SIMT_PLAIN simt::Module* simt_module() {
 }
 
 #ifdef SIMT_CHECK
-#define SIMT_SEE(address, bytes, kind) simt::api.access(address, (int)(bytes), simt::kind, __builtin_return_address(0))
-#define SIMT_CALLBACKS(n)                                                                              \
-  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_read##n(void* p) { SIMT_SEE(p, n, READ); }               \
-  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_write##n(void* p) { SIMT_SEE(p, n, WRITE); }             \
-  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_unaligned_read##n(void* p) { SIMT_SEE(p, n, READ); }     \
-  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_unaligned_write##n(void* p) { SIMT_SEE(p, n, WRITE); }   \
-  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_read_write##n(void* p) {                                 \
-    SIMT_SEE(p, n, READ);                                                                              \
-    SIMT_SEE(p, n, WRITE);                                                                             \
+#define SIMT_SEE(function, address, bytes, kind) \
+  simt::api.function(address, (int)(bytes), simt::kind, __builtin_return_address(0))
+#define SIMT_CALLBACKS(n)                                                                                     \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_read##n(void* p) { SIMT_SEE(access, p, n, READ); }              \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_write##n(void* p) { SIMT_SEE(access, p, n, WRITE); }            \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_unaligned_read##n(void* p) {                                    \
+    SIMT_SEE(unaligned_access, p, n, READ);                                                                   \
+  }                                                                                                           \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_unaligned_write##n(void* p) {                                   \
+    SIMT_SEE(unaligned_access, p, n, WRITE);                                                                  \
+  }                                                                                                           \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_read_write##n(void* p) {                                        \
+    SIMT_SEE(access, p, n, READ);                                                                             \
+    SIMT_SEE(access, p, n, WRITE);                                                                            \
+  }                                                                                                           \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_unaligned_read_write##n(void* p) {                              \
+    SIMT_SEE(unaligned_access, p, n, READ);                                                                   \
+    SIMT_SEE(unaligned_access, p, n, WRITE);                                                                  \
   }
 SIMT_CALLBACKS(1) SIMT_CALLBACKS(2) SIMT_CALLBACKS(4) SIMT_CALLBACKS(8) SIMT_CALLBACKS(16)
-extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_read_range(void* p, size_t n) { SIMT_SEE(p, n, READ); }
-extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_write_range(void* p, size_t n) { SIMT_SEE(p, n, WRITE); }
-extern "C" SIMT_LOCAL SIMT_PLAIN void* __tsan_memcpy(void* to, const void* from, size_t n) {
-  SIMT_SEE(from, n, READ);
-  SIMT_SEE(to, n, WRITE);
-  return memcpy(to, from, n);
+extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_read_range(void* p, size_t n) { SIMT_SEE(unaligned_access, p, n, READ); }
+extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_write_range(void* p, size_t n) {
+  SIMT_SEE(unaligned_access, p, n, WRITE);
 }
-extern "C" SIMT_LOCAL SIMT_PLAIN void* __tsan_memset(void* to, int byte, size_t n) {
-  SIMT_SEE(to, n, WRITE);
-  return memset(to, byte, n);
-}
+// Whole structs: later compilers call the __tsan_ names, earlier ones the plain names. Kernels reach these, not libc's.
+#define SIMT_COPY(name)                                                                      \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void* name(void* to, const void* from, size_t n) {        \
+    return simt::api.copy(to, from, n, __builtin_return_address(0));                         \
+  }
+#define SIMT_SET(name)                                                                       \
+  extern "C" SIMT_LOCAL SIMT_PLAIN void* name(void* to, int byte, size_t n) {                \
+    return simt::api.set(to, byte, n, __builtin_return_address(0));                          \
+  }
+SIMT_COPY(__tsan_memcpy) SIMT_COPY(__tsan_memmove) SIMT_COPY(memcpy) SIMT_COPY(memmove)
+SIMT_SET(__tsan_memset) SIMT_SET(memset)
 extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_init() {}
 extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_func_entry(void*) {}
 extern "C" SIMT_LOCAL SIMT_PLAIN void __tsan_func_exit() {}
