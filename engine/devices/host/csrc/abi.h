@@ -29,7 +29,7 @@ enum AccessKind : int32_t { READ, WRITE, ATOMIC };
 struct Api {
   void (*block_barrier)(int site);
   uint64_t (*warp_operation)(Operation op, uint32_t mask, uint64_t value, int source, void* fragments, int site);
-  // Before an atomic: another thread may run here. Then what is at the address, and the exchange (returns what was there).
+  // Before an atomic: another thread may run here. Then what is at the address, and the exchange (returns what was).
   void (*atomic_begin)(const void* address, int bytes);
   uint64_t (*atomic_load)(const void* address, int bytes);
   uint64_t (*atomic_exchange)(void* address, uint64_t expected, uint64_t desired, int bytes);
@@ -86,8 +86,8 @@ struct Node {  // mirrored
 };
 
 // Device memory: every allocation starts at a multiple of ALIGNMENT and has guard words on both sides: ALIGNMENT bytes
-// before it, and after it the rest of its last ALIGNMENT bytes and ALIGNMENT more. A guard word is a signalling NaN: read
-// as a float it poisons the result, and no arithmetic result is equal to it, so a stray write always shows.
+// before it, and after it the rest of its last ALIGNMENT bytes and ALIGNMENT more. A guard word is a signalling NaN:
+// read as a float it poisons the result, and no arithmetic result is equal to it, so a stray write always shows.
 static const uint64_t ALIGNMENT = 512;
 static const uint32_t GUARD = 0x7fa5a5a5;
 

@@ -1,8 +1,8 @@
 // The access checker. Per byte of device memory and of shared memory: defined or not, last writer, last reader. Two
 // accesses of different threads are ordered by a launch border, a __syncthreads of their block, or (within a warp) a
 // full __syncwarp; shuffles order nothing.
-// Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait a
-// thread writes no device memory and reads none that any kernel ever wrote, and some thread of a launch waits (else it
+// Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait
+// a thread writes no device memory and reads none that any kernel ever wrote, and some thread of a launch waits (else it
 // could end before the launch that it depends on).
 #pragma once
 namespace simt {
@@ -67,7 +67,8 @@ static inline void touch_byte(Cell& cell, const char* p, int bytes, AccessKind k
     note(kind == READ ? READ_AFTER_WRITE : WRITE_AFTER_WRITE, space, p, bytes, pc, cell.write_block, cell.write_thread);
   if (kind == READ) {
     const bool same_epoch = cell.read_stamp == rt.block.stamp && cell.read_block == rt.block.id;
-    const bool in_warp_before = cell.read_thread != MANY && cell.read_thread / 32 == me / 32 && cell.read_epoch != epoch;
+    const bool in_warp = cell.read_thread != MANY && cell.read_thread / 32 == me / 32;
+    const bool in_warp_before = in_warp && cell.read_epoch != epoch;
     cell.read_thread = same_epoch && cell.read_thread != me && !in_warp_before ? MANY : me;
     cell.read_stamp = rt.block.stamp;
     cell.read_block = rt.block.id;
@@ -232,7 +233,8 @@ static void clear(void* start, size_t bytes) {
 }
 
 template <class T> static T* reserve(size_t count) {
-  void* map = mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* map = mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, flags, -1, 0);
   return map == MAP_FAILED ? nullptr : (T*)map;
 }
 

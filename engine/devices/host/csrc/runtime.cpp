@@ -43,8 +43,8 @@ SIMT_EXPORT const char* simt_error() { return simt::rt.error; }
 
 SIMT_EXPORT void simt_counters(simt::Counters* out) { *out = simt::rt.counters; }
 
-// Runs `count` launches, this worker's share of the blocks of each. Returns 0, or the number (from 1) of the launch that
-// failed: simt_error() says how, or, if it is empty, simt_check_reports(). -1: another worker failed.
+// Runs `count` launches, this worker's share of the blocks of each. Returns 0, or the number (from 1) of the launch
+// that failed: simt_error() says how, or, if it is empty, simt_check_reports(). -1: another worker failed.
 SIMT_EXPORT int simt_run(const simt::Node* nodes, int count, const simt::Options* options, int worker, int workers,
                          volatile uint32_t* sync) {
   using namespace simt;
