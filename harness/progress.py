@@ -21,10 +21,10 @@ class SweepProgress:
     def __init__(self, file: TextIO, *, quiet: bool = False) -> None:
         self._console = Console(file=file, quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.description}"),  # last: what does not fit is cut
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
