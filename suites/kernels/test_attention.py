@@ -14,7 +14,7 @@ from engine.devices.host import HostDevice
 from engine.launch_log import LaunchLog
 from engine.ops.attention import SPLIT_ROWS, Scratch, Variant, attention, attention_scratch
 from reference.ops import attention as oracle
-from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
+from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, generator, run, values
 
 VARIANTS: tuple[Variant, ...] = ("split", "prefill")
 
@@ -171,6 +171,21 @@ def test_far_scores(device: Device) -> None:
         tensors["keys"][head, :514] = (sign * ramp[:514]).astype(np.float16)
     expected = _check(device, GRID_CASE, tensors)
     assert np.isfinite(expected).all()
+
+
+def test_exp32_of_every_difference(device: Device) -> None:
+    """Key j has score x_j, at most 0, and the value 1 in column j alone: each column shows its own exp32(x_j)."""
+    case = Case(rows=1, heads=16, kv_heads=16, head_dim=256, context=256, position=255, kv=np.float32)
+    x = np.linspace(-90, 0, 16 * 256).astype(np.float32)
+    x[:4] = np.nextafter(np.float32(-87), np.float32(0)), -87, np.nextafter(np.float32(-87), np.float32(-88)), -0.0
+    x = generator("shuffled").permutation(x).reshape(16, 256)
+    x[:, 255] = 0
+    tensors = case.tensors()
+    tensors["q"][:] = np.eye(256, dtype=np.float32)[0]
+    tensors["keys"][:] = np.eye(256, dtype=np.float32)[0] * (x * np.float32(16))[:, :, None]  # the scale is 1 / 16
+    tensors["values"][:] = np.eye(256, dtype=np.float32)
+    expected = _check(device, case, tensors).reshape(16, 256)
+    assert np.array_equal(expected == 0, x < -87)
 
 
 def test_infinite_scores(device: Device) -> None:
