@@ -2,11 +2,10 @@
 #pragma once
 #include "attention.cuh"
 
-static const int TILE = 32;             // queries of a block
-static const int PREFILL_THREADS = 256;
-static const int STEP_DIMS = 16;        // values of every key in shared memory at a time, at most
-static const int Q_STRIDE = TILE + 4;   // keeps four neighbouring values of different d in different banks
-static const int SLICE_CELLS = 2048;    // values in shared memory at a time
+static const int TILE = 32;            // queries of a block
+static const int STEP_DIMS = 16;       // values of every key in shared memory at a time, at most
+static const int Q_STRIDE = TILE + 4;  // keeps four neighbouring values of different d in different banks
+static const int SLICE_CELLS = 2048;   // values in shared memory at a time
 
 // Thread t: in score and fold it has the queries query() .. + 3; in score the keys key() .. + 3 and those + 32, in fold
 // the values d() .. + 3 and those + 128. A warp covers 16 queries and 64 keys or 32 (and 32) values of d.
@@ -17,7 +16,7 @@ struct Place {
   __device__ __forceinline__ int d() const { return (warp >> 1) * 32 + (lane & 7) * 4; }
 };
 
-struct PrefillShared {
+struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
   float p[SPLIT * TILE];      // first the keys, twice [STEP_DIMS][SPLIT]; then [SPLIT][TILE]: the s_j, then the p_j
   float values[SLICE_CELLS];  // first the queries, twice [STEP_DIMS][Q_STRIDE]; then rows of values
   float tops[8 * TILE];

@@ -4,11 +4,10 @@
 
 static const int SPLIT_THREADS = 288;   // one per key, and a warp that adds up the p_j
 static const int VALUE_PIECES = 1024;   // 16-byte pieces of values in shared memory at a time
-
 static const int P_STRIDE = SPLIT + 4;  // of the p_j of one query in shared memory
 
 // M queries are computed together.
-template <int M> struct SplitShared {
+template <int M> struct __align__(16) SplitShared {
   float q[LARGEST_HEAD * M];   // [head_dim][M], zero up to a multiple of 8 in head_dim
   float p[M * P_STRIDE];       // [M][keys]: the s_j, then the p_j
   uint4 values[VALUE_PIECES];  // consecutive rows of values as they lie in the cache
