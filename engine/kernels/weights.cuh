@@ -2,7 +2,8 @@
 //
 // A tile is 32 output rows by COLS columns: pieces of 16 bytes, ordered [piece][row], then a tail of TAIL bytes a row.
 // Tiles are ordered [row group][k tile]. One type has CHUNKS chunks of 128 columns in a tile and PIECES pieces of codes
-// in a chunk; piece(chunk, i) is the place of the i-th of them. Per block of 32 columns a Header gives one Scale, and
+// in a chunk; piece(chunk, i) is the place of the i-th of them. Per block of 32 columns a Header gives one Scale (a Pair
+// is what of it two blocks, an even one and the next, need), and
 // codes() gives for t = 0 .. 3 two words of four int8 codes: low = elements 4t .. 4t + 3, high = elements 16 + 4t ..
 // 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
 #pragma once
@@ -62,6 +63,8 @@ template <int PIECES_> struct ScaledTile {
   static __device__ __forceinline__ Header header(const unsigned char* tile, int row) {
     return {reinterpret_cast<const uint2*>(tile + PIECES * PIECE_BYTES * TILE_ROWS)[row]};
   }
+  using Pair = Header;
+  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) { return header(tile, row); }
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
     return {half_to_float((unsigned short)((block < 2 ? header.d.x : header.d.y) >> (16 * (block % 2))))};
   }
@@ -112,6 +115,8 @@ template <int PIECES_> struct OffsetTile {
     float scale, minimum;  // fmul(d, sc), fmul(dmin, m)
   };
   static __device__ __forceinline__ Header header(const unsigned char* tile, int row) { return {load_piece(tile, 0, row)}; }
+  using Pair = Header;
+  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) { return header(tile, row); }
   // Scales 0 .. 3 are the low six bits of bytes 0 .. 3, minima 0 .. 3 those of bytes 4 .. 7; scales 4 .. 7 are the low
   // nibbles of bytes 8 .. 11 under the upper two bits of bytes 0 .. 3, minima 4 .. 7 the high ones under those of 4 .. 7.
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
@@ -158,6 +163,10 @@ struct Q6_K {
     uint4 scales;
     unsigned short d;
   };
+  struct Pair {
+    unsigned word;
+    unsigned short d;
+  };
   struct __align__(8) Scale {
     float d;
     int pair;  // the scale of the first half of 16 in the lower 16 bits, of the second half in the upper
@@ -167,9 +176,16 @@ struct Q6_K {
     return {load_piece(tile, SCALES, row), reinterpret_cast<const unsigned short*>(tail)[row]};
   }
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
-    const unsigned word = word_of(header.scales, block / 2);
-    const int first = signed_byte_of(word, 2 * (block % 2)), second = signed_byte_of(word, 2 * (block % 2) + 1);
-    return {half_to_float(header.d), (first & 0xffff) | (int)((unsigned)second << 16)};
+    return scale(Pair{word_of(header.scales, block / 2), header.d}, block);
+  }
+  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int block) {
+    const unsigned char* tail = tile + 13 * PIECE_BYTES * TILE_ROWS;
+    const unsigned* words = reinterpret_cast<const unsigned*>(tile + (SCALES * TILE_ROWS + row) * PIECE_BYTES);
+    return {words[block / 2], reinterpret_cast<const unsigned short*>(tail)[row]};
+  }
+  static __device__ __forceinline__ Scale scale(const Pair& pair, int block) {
+    const int first = signed_byte_of(pair.word, 2 * (block % 2)), second = signed_byte_of(pair.word, 2 * (block % 2) + 1);
+    return {half_to_float(pair.d), (first & 0xffff) | (int)((unsigned)second << 16)};
   }
   static __device__ __forceinline__ int half_scale(const Scale& scale, int half) {
     return half ? scale.pair >> 16 : (int)(short)scale.pair;
