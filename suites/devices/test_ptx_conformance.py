@@ -153,6 +153,18 @@ def test_float_intrinsics(bench: Bench) -> None:
     _same(got, expected)
 
 
+def test_a_product_and_its_sum_round_twice(device: Device) -> None:
+    """Products that cancel all but their low bits: a contracted product would keep them."""
+    rng = np.random.default_rng(4)
+    x, factor = rng.uniform(1, 2, 5000).astype(np.float32), np.float32(1.2345678)
+    y = -(x * factor)
+    with np.errstate(all="ignore"):
+        assert np.count_nonzero(fma32(x, factor, y)) > 4000
+    sound = Bench(open_device(device.name, kernel_dirs=(KERNELS,)), "sound")
+    _same(sound.run("scale_add", ((x.size,), np.float32), [x, y], np.int32(x.size), factor), np.zeros_like(x))
+    sound.device.close()
+
+
 def test_fused_multiply_add_rounds_once(bench: Bench) -> None:
     """Products that cancel all but their low bits: a rounded product would give zero."""
     a = (np.random.default_rng(5).integers(2**23, 2**24, 5000)).astype(np.float32)

@@ -64,6 +64,7 @@ VARIANTS = {
     "head_dim 32": replace(TINY, head_dim=32, heads=8, kv_heads=2),
     "head_dim 128": replace(TINY, head_dim=128, heads=2, kv_heads=2),
     "head_dim 256": replace(TINY, head_dim=256, heads=2, kv_heads=1),
+    "head_dim 96": replace(TINY, head_dim=96, heads=2, kv_heads=1),  # its scale is not what float32 alone would give
     "head_dim 80": replace(TINY, head_dim=80, heads=4, kv_heads=2),
 }
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,20 +21,26 @@ Outcome = Literal["caught", "crashed", "missed", "broken"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One wrong line: in `file`, `old` (which occurs exactly once) becomes `new`. `checks` are the tests that must see it."""
+    """One wrong line: in `file`, `old` (which occurs exactly once) becomes `new`.
+
+    It compiles, runs to a normal end and reads nothing outside its buffers: only values can give it away.
+    """
 
     name: str
     file: str
     old: str
     new: str
-    checks: tuple[str, ...]
-    origin: str = ""  # the number of the fault in the catalogue that inspired it
+    checks: tuple[str, ...]  # the tests that must see it; {device} stands for the name of the device
+    origin: str = ""  # its number in the catalogue of known engine faults
+    host_only: bool = False  # on a GPU the line does nothing, or shows by luck only
 
     def plant(self, tree: Path) -> None:
+        """Write the wrong line. Raises ValueError if `old` does not occur exactly once."""
         path = tree / self.file
         text = path.read_text()
         if text.count(self.old) != 1:
-            raise ValueError(f"fault {self.name!r}: {self.old!r} occurs {text.count(self.old)} times in {self.file}, expected once")
+            times = text.count(self.old)
+            raise ValueError(f"fault {self.name!r}: {self.old!r} occurs {times} times in {self.file}, expected once")
         path.write_text(text.replace(self.old, self.new))
 
 
@@ -46,6 +53,16 @@ class Verdict:
     message: str
 
 
+def faults_on(faults: Iterable[Fault], device: str) -> tuple[Fault, ...]:
+    """Those that can be seen on a device."""
+    return tuple(fault for fault in faults if device == "host" or not fault.host_only)
+
+
+def all_checks(faults: Iterable[Fault]) -> tuple[str, ...]:
+    """The checks of all faults, each once, file by file."""
+    return tuple(sorted({check for fault in faults for check in fault.checks}))
+
+
 def scratch_copy(folder: Path) -> Path:
     """The five packages and the configuration, copied."""
     for package in PACKAGES:
@@ -55,13 +72,20 @@ def scratch_copy(folder: Path) -> Path:
     return folder
 
 
+def try_fault(fault: Fault, folder: Path, *, device: str) -> Verdict:
+    """Plant it in a copy under `folder` and run its checks."""
+    tree = scratch_copy(folder)
+    fault.plant(tree)
+    return run_checks(tree, fault.checks, device=device)
+
+
 def run_checks(tree: Path, checks: tuple[str, ...], *, device: str, timeout: float = 240.0) -> Verdict:
-    """Run the tests of `tree` and read their JUnit file."""
+    """Run the tests of `tree` and read their JUnit file. Nothing planted makes a good run `missed`."""
     junit = tree / "junit.xml"
     junit.unlink(missing_ok=True)
     command = [
-        sys.executable, "-m", "pytest", *checks, "--device", device, "-n", "0", "-x", "-q",
-        "-p", "no:cacheprovider", f"--junitxml={junit}",
+        sys.executable, "-m", "pytest", *(check.format(device=device) for check in checks), "--device", device,
+        "-n", "0", "-x", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}",
     ]  # fmt: skip
     try:
         done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=timeout, check=False)
@@ -73,18 +97,27 @@ def run_checks(tree: Path, checks: tuple[str, ...], *, device: str, timeout: flo
 
 
 def read_junit(junit: Path, returncode: int) -> Verdict:
-    """Caught: an AssertionError in a test. Crashed: any other failure. Missed: everything passed."""
+    """Caught: an AssertionError in a test. Crashed: any other failure. Missed: everything passed.
+
+    A check that was skipped or that does not exist has shown nothing: broken.
+    """
     cases = list(ET.parse(junit).iter("testcase"))
     ran = [case for case in cases if case.find("skipped") is None]
     for case in cases:
         name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
         failure, error = case.find("failure"), case.find("error")
         if failure is not None:
-            message = (failure.get("message") or "").splitlines()[0]
+            message = _first_line(failure)
             caught = message.startswith(("AssertionError", "assert ", "Failed: DID NOT"))
             return Verdict(outcome="caught" if caught else "crashed", by=name, message=message)
         if error is not None:
-            return Verdict(outcome="crashed", by=name, message=(error.get("message") or "").splitlines()[0])
-    if returncode != 0 or not ran:
-        return Verdict(outcome="broken", by="", message=f"pytest ended with {returncode}, {len(ran)} tests ran")
+            return Verdict(outcome="crashed", by=name, message=_first_line(error))
+    if returncode != 0 or not ran or len(ran) < len(cases):
+        message = f"pytest ended with {returncode}, {len(ran)} of {len(cases)} tests ran"
+        return Verdict(outcome="broken", by="", message=message)
     return Verdict(outcome="missed", by="", message=f"{len(ran)} tests passed")
+
+
+def _first_line(problem: ET.Element) -> str:
+    lines = [line.strip() for line in (problem.get("message") or "").splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200] if lines else ""

@@ -1,0 +1,188 @@
+"""Faults in the kernels that read weights, and in how weights are repacked for them."""
+
+from __future__ import annotations
+
+from suites.selftest.planting import Fault
+
+_KERNELS = "suites/kernels/test_"
+
+MATMUL_FAULTS: tuple[Fault, ...] = (
+    # ---- the matvec and the gemm of quantised weights ----
+    Fault(
+        name="matvec-folds-chunks-from-the-right",
+        file="engine/kernels/matvec.cuh",
+        old="total = __fadd_rn(total, stage.partial[chunk][lane]);",
+        new="total = __fadd_rn(total, stage.partial[(end - first) * Op::CHUNKS - 1 - chunk][lane]);",
+        checks=(f"{_KERNELS}matmul_q8_0.py::test_a_row_of_a_batch_is_the_row_alone[{{device}}]",),
+        origin="24",
+    ),
+    Fault(
+        name="matvec-without-a-barrier",
+        file="engine/kernels/matvec.cuh",
+        old="      __syncthreads();\n      if (warp == 0)\n        for (int chunk = 0;",
+        new="      if (warp == 0)\n        for (int chunk = 0;",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 1024, 3)]",),
+        origin="30",
+        host_only=True,
+    ),
+    Fault(
+        name="gemm-drops-an-odd-chunk",
+        file="engine/kernels/gemm.cuh",
+        old="const int chunks = cols / CHUNK, tiles = cols / Op::COLS, groups",
+        new="const int chunks = cols / CHUNK / 2 * 2, tiles = cols / Op::COLS, groups",
+        checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+    ),
+    Fault(
+        name="gemm-takes-the-scale-of-another-row",
+        file="engine/kernels/gemm.cuh",
+        old="Op::step(a[n][i], scale[i / 2], dot[i]",
+        new="Op::step(a[n][i], scale[i % 2], dot[i]",
+        checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+    ),
+    Fault(
+        name="q8-0-product-is-not-fused",
+        file="engine/kernels/matmul_q8_0.cu",
+        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
+        new="return __fadd_rn(__fmul_rn(__fmul_rn(scale.d, x_scale), dot), a);",
+        checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+        origin="24",
+    ),
+    Fault(
+        name="q4-0-scale-of-the-activation-comes-late",
+        file="engine/kernels/matmul_q4_0.cu",
+        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
+        new="return __fmaf_rn(__fmul_rn(scale.d, dot), x_scale, a);",
+        checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+    ),
+    Fault(
+        name="q5-0-scale-of-the-weight-comes-late",
+        file="engine/kernels/matmul_q5_0.cu",
+        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
+        new="return __fmaf_rn(scale.d, __fmul_rn(x_scale, dot), a);",
+        checks=(f"{_KERNELS}matmul_q5_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+    ),
+    Fault(
+        name="q4-k-minimum-before-the-product",
+        file="engine/kernels/matmul_q4_k.cu",
+        old="    a = __fmaf_rn(__fmul_rn(scale.scale, x_scale), dot, a);\n"
+        "    return __fmaf_rn(-scale.minimum, x_sum, a);",
+        new="    a = __fmaf_rn(-scale.minimum, x_sum, a);\n"
+        "    return __fmaf_rn(__fmul_rn(scale.scale, x_scale), dot, a);",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+        origin="24",
+    ),
+    Fault(
+        name="q5-k-minimum-is-added",
+        file="engine/kernels/matmul_q5_k.cu",
+        old="return __fmaf_rn(-scale.minimum, x_sum, a);",
+        new="return __fmaf_rn(scale.minimum, x_sum, a);",
+        checks=(f"{_KERNELS}matmul_q5_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+    ),
+    Fault(
+        name="q6-k-product-is-not-fused",
+        file="engine/kernels/matmul_q6_k.cu",
+        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
+        new="return __fadd_rn(__fmul_rn(__fmul_rn(scale.d, x_scale), dot), a);",
+        checks=(f"{_KERNELS}matmul_q6_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+        origin="24",
+    ),
+    # ---- float weights ----
+    Fault(
+        name="float-matvec-drops-the-short-chunk",
+        file="engine/kernels/matmul_float.cuh",
+        old="const int chunks = (cols + CHUNK - 1) / CHUNK, items",
+        new="const int chunks = cols / CHUNK, items",
+        checks=(f"{_KERNELS}matmul_f32.py::test_shapes[{{device}}-(34, 129, 3)]",),
+    ),
+    Fault(
+        name="float-gemm-drops-the-short-step",
+        file="engine/kernels/matmul_float.cuh",
+        old="steps = (cols + STEP - 1) / STEP;",
+        new="steps = cols / STEP;",
+        checks=(f"{_KERNELS}matmul_f16.py::test_shapes[{{device}}-(34, 500, 3)]",),
+    ),
+    Fault(
+        name="float-gemm-keeps-one-chain-over-all-chunks",
+        file="engine/kernels/matmul_float.cuh",
+        old="if (step % (CHUNK / STEP) == CHUNK / STEP - 1 || step == steps - 1) {",
+        new="if (step == steps - 1) {",
+        checks=(f"{_KERNELS}matmul_bf16.py::test_shapes[{{device}}-(34, 500, 3)]",),
+        origin="24",
+    ),
+    Fault(
+        name="f32-gemm-leaves-an-odd-row-out",
+        file="engine/kernels/matmul_f32.cu",
+        old="float_gemm<F32>(stage, y, x, weight, rows, outputs, cols);",
+        new="float_gemm<F32>(stage, y, x, weight, rows / 2 * 2, outputs, cols);",
+        checks=(f"{_KERNELS}matmul_f32.py::test_shapes[{{device}}-(34, 5, 3)]",),
+        origin="16",
+    ),
+    Fault(
+        name="f16-gemm-reads-bf16",
+        file="engine/kernels/matmul_f16.cu",
+        old="float_gemm<F16>(",
+        new="float_gemm<BF16>(",
+        checks=(f"{_KERNELS}matmul_f16.py::test_shapes[{{device}}-(34, 5, 3)]",),
+        origin="11",
+    ),
+    Fault(
+        name="bf16-matvec-reads-f16",
+        file="engine/kernels/matmul_bf16.cu",
+        old="float_matvec<BF16>(",
+        new="float_matvec<F16>(",
+        checks=(f"{_KERNELS}matmul_bf16.py::test_shapes[{{device}}-(34, 5, 3)]",),
+        origin="11",
+    ),
+    Fault(
+        name="bf16-loses-its-last-bit",
+        file="engine/kernels/portable.cuh",
+        old="return __uint_as_float((unsigned)bf16 << 16);",
+        new="return __uint_as_float(((unsigned)bf16 & 0xfffeu) << 16);",
+        checks=(f"{_KERNELS}matmul_bf16.py::test_shapes[{{device}}-(34, 5, 3)]",),
+    ),
+    # ---- codes and scales out of a tile ----
+    Fault(
+        name="fifth-bit-of-the-next-block",
+        file="engine/kernels/weights.cuh",
+        old="low |= (word << (4 - block)) & 0x10101010u;",
+        new="low |= (word << (4 - (block ^ 1))) & 0x10101010u;",
+        checks=(f"{_KERNELS}matmul_q5_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+    ),
+    Fault(
+        name="scale-of-another-block",
+        file="engine/kernels/weights.cuh",
+        old="const int i = block % CHUNK_BLOCKS;",
+        new="const int i = block % CHUNK_BLOCKS ^ 1;",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+    ),
+    Fault(
+        name="embedding-of-the-neighbour-token",
+        file="engine/kernels/embedding.cu",
+        old="const TileWords<Tile> words{tile, block / CHUNK_BLOCKS, token % TILE_ROWS};",
+        new="const TileWords<Tile> words{tile, block / CHUNK_BLOCKS, (token ^ 1) % TILE_ROWS};",
+        checks=(f"{_KERNELS}embedding.py::test_rows[{{device}}-None-Q8_0-96]",),
+    ),
+    # ---- repacking ----
+    Fault(
+        name="repack-puts-two-nibble-planes-in-each-others-place",
+        file="engine/weights/pieces.py",
+        old="low.swapaxes(-1, -2).reshape(*shape, 8)",
+        new="low.reshape(*shape, 8)",
+        checks=(f"{_KERNELS}repack.py::test_pieces_hold_the_codes_where_kernels_look[Q6_K]",),
+    ),
+    Fault(
+        name="repack-shifts-the-upper-fifth-bits-wrongly",
+        file="engine/weights/pieces.py",
+        old="(spread[..., 2:] << (shifts + _FOUR))",
+        new="(spread[..., 2:] << (_FOUR + shifts[::-1]))",
+        checks=(f"{_KERNELS}repack.py::test_pieces_hold_the_codes_where_kernels_look[Q5_0]",),
+    ),
+    Fault(
+        name="repack-leaves-pads-that-are-not-zero",
+        file="engine/weights/repack.py",
+        old="whole = np.zeros((wanted, padded), np.uint8)",
+        new="whole = np.full((wanted, padded), 0xFF, np.uint8)",
+        checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+        origin="25",
+    ),
+)
