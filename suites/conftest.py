@@ -107,8 +107,19 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    reasons = Counter(report.not_applicable for report in terminalreporter.stats.get("not applicable", []))
+    """Why tests did not run or do not apply, a line for each reason."""
+    stats = terminalreporter.stats
+    _reasons(terminalreporter, "not applicable", [report.not_applicable for report in stats.get("not applicable", [])])
+    _reasons(terminalreporter, "skipped", [_skip_reason(report) for report in stats.get("skipped", [])])
+
+
+def _reasons(terminalreporter: Any, title: str, reasons: list[str]) -> None:
     if reasons:
-        terminalreporter.section("not applicable")
-        for reason, count in sorted(reasons.items()):
+        terminalreporter.section(title)
+        for reason, count in sorted(Counter(reasons).items()):
             terminalreporter.write_line(f"{count} x {reason}")
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    where = report.longrepr
+    return str(where[2]).removeprefix("Skipped: ") if isinstance(where, tuple) else str(where)
