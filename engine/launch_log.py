@@ -8,8 +8,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 from engine.device import Capture, CaptureError, Counters, Device, Graph, KernelArgument, Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A launch as it was asked for."""
+
+    module: str
+    kernel: str
+    grid: int
+    block: int
+    args: tuple[KernelArgument, ...]
+    shared: int
+
+    def issue(self, stream: Stream) -> None:
+        """The same launch again, on any stream of the device."""
+        stream.launch(self.module, self.kernel, grid=self.grid, block=self.block, args=self.args, shared=self.shared)
 
 
 class LoggedGraph:
@@ -50,6 +67,7 @@ class LaunchLog:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._recording: Counter[str] | None = None
+        self._noted: list[Launch] | None = None
         self.direct: Counter[str] = Counter()
         self.replayed: Counter[str] = Counter()
 
@@ -70,6 +88,20 @@ class LaunchLog:
     ) -> None:
         self._stream.launch(module, kernel, grid=grid, block=block, args=args, shared=shared)
         (self.direct if self._recording is None else self._recording)[kernel] += 1
+        if self._noted is not None:
+            self._noted.append(
+                Launch(module=module, kernel=kernel, grid=grid, block=block, args=tuple(args), shared=shared)
+            )
+
+    @contextmanager
+    def noting(self) -> Iterator[list[Launch]]:
+        """The launches made meanwhile, in order, those that a capture records included; a replay makes none."""
+        noted: list[Launch] = []
+        self._noted = noted
+        try:
+            yield noted
+        finally:
+            self._noted = None
 
     def capture(self) -> AbstractContextManager[LoggedCapture]:
         return self._capture()

@@ -153,7 +153,7 @@ class Gpu(Record, frozen=True, kw_only=True):
 class Ceiling(Record, frozen=True, kw_only=True):
     """A limit of the machine, measured on it."""
 
-    name: str  # "read", "write", "copy", "int8_mma", ...
+    name: str  # "read", "int8_mma", "fp32_fma", "graph_node", ...
     unit: str  # "GB/s", "TOP/s", "us"
     median: float
     min: float

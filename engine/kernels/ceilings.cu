@@ -1,9 +1,11 @@
 // What this machine can do at best: kernels that read, multiply or do nothing else. No op of a model.
 // Formula:  fill_random: word i of every 16 bytes is a hash of (seed, i); read_all: sum of all words mod 2^32;
-//           mma_peak: D = A B + D, `rounds` times on each of CHAINS tiles; do_nothing: nothing.
-// Grid:     any; items are slices of a block's threads x IN_FLIGHT pieces of 16 bytes, or warps' tiles (mma_peak).
-// Order:    integer sums, any order.
-// Rounding: none, integers only.
+//           mma_peak: D = A B + D, `rounds` times on each of CHAINS tiles; fma_peak: x = a x + b, `rounds` times on
+//           each of CHAINS values of a thread; do_nothing: nothing.
+// Grid:     any; items are slices of a block's threads x IN_FLIGHT pieces of 16 bytes, warps' tiles (mma_peak) or
+//           threads' values (fma_peak).
+// Order:    integer sums, any order; fma_peak's values of a thread ascending.
+// Rounding: none, integers only; fma_peak one rounding for each multiply-add and addition.
 // Traffic:  read_all 16 bytes a piece, read once; fill_random the same, written; the others next to nothing.
 #include "portable.cuh"
 
@@ -71,6 +73,30 @@ extern "C" __global__ void mma_peak(int* out, int tiles, int rounds, unsigned se
       for (int i = 0; i < 4; i++) total += (unsigned)sums[c][i];
     for (int m = 16; m; m >>= 1) total += __shfl_xor_sync(0xffffffffu, total, m);
     if (lane == 0) out[tile] = (int)total;
+  }
+}
+
+// out: (values,), value = the sum of one thread's CHAINS, which converge to b / (1 - a), of the order of one.
+extern "C" __global__ void fma_peak(float* out, int values, int rounds, unsigned seed) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const int threads = gridDim.x * blockDim.x;
+  for (int value = blockIdx.x * blockDim.x + threadIdx.x; value < values; value += threads) {
+    const uint4 piece = random_piece(value, seed);
+    const float unit = 1.0f / 16777216.0f;  // of 24 bits: a is below 1/2, b below 1
+    const float a = __fmul_rn(__int2float_rn((int)(piece.x >> 9)), unit);
+    const float b = __fmul_rn(__int2float_rn((int)(piece.y >> 8)), unit);
+    float sums[CHAINS];
+#pragma unroll
+    for (int c = 0; c < CHAINS; c++) sums[c] = __int2float_rn(c);
+    for (int round = 0; round < rounds; round++) {
+#pragma unroll
+      for (int c = 0; c < CHAINS; c++) sums[c] = __fmaf_rn(a, sums[c], b);
+    }
+    float total = 0.0f;
+#pragma unroll
+    for (int c = 0; c < CHAINS; c++) total = __fadd_rn(total, sums[c]);
+    out[value] = total;
   }
 }
 

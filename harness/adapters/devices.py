@@ -68,6 +68,7 @@ def gpu_ceilings(device: CudaDevice) -> tuple[Ceiling, ...]:
     ceilings = [
         _ceiling("read", "GB/s", found.read_bytes_per_s, 1e-9),
         _ceiling("int8_mma", "TOP/s", found.int8_operations_per_s, 1e-12),
+        _ceiling("fp32_fma", "TOP/s", found.float32_operations_per_s, 1e-12),
         _ceiling("graph_node", "us", found.node_s, 1e6),
     ]
     if found.node_pdl_s is not None:

@@ -156,10 +156,16 @@ def test_timing_counts_the_gpus_own_time(cuda: CudaDevice) -> None:
 def test_ceilings(cuda: CudaDevice) -> None:
     before = cuda.used_bytes()
     found = measure_ceilings(cuda)
-    for measured in (found.read_bytes_per_s, found.int8_operations_per_s, found.node_s):
+    for measured in (
+        found.read_bytes_per_s,
+        found.int8_operations_per_s,
+        found.float32_operations_per_s,
+        found.node_s,
+    ):
         assert 0 < measured.low <= measured.median <= measured.high
     assert 1e11 < found.read_bytes_per_s.median < 2e13
     assert 1e13 < found.int8_operations_per_s.median < 1e16
+    assert 1e12 < found.float32_operations_per_s.median < found.int8_operations_per_s.median
     assert 1e-7 < found.node_s.median < 1e-4
     assert (found.node_pdl_s is not None) == cuda.has_pdl
     if found.node_pdl_s is not None:

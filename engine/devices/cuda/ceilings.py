@@ -1,4 +1,4 @@
-"""What this GPU can do at best, measured: memory reads, int8 tensor-core products, the cost of a graph node."""
+"""What this GPU can do at best, measured: memory reads, int8 and float32 products, the cost of a graph node."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ THREADS = 256  # a block
 READ_THREADS = 512  # 4 such blocks a multiprocessor read fastest of some 300 shapes tried on an H200
 SLICE_BYTES = READ_THREADS * 4 * 16  # what a block of read_all has in flight
 READ_BYTES = 8 * 10**9
-CHAINS = 8  # independent tiles a warp works on in mma_peak
+CHAINS = 8  # independent tiles a warp works on in mma_peak, and values a thread works on in fma_peak
 MMA_OPERATIONS = 2 * 16 * 8 * 32  # of one mma.m16n8k32: a multiplication and an addition each
 MMA_ROUNDS = 4096
+FMA_ROUNDS = 16384
 NODES = 1000
 WARM_UP_MS = 300.0
 REPEATS = 50
@@ -43,6 +44,7 @@ class Ceilings:
     read_bytes_per_s: Measured  # read-only, random data, buffer far larger than the L2 cache
     read_buffer_bytes: int
     int8_operations_per_s: Measured  # mma.sync m16n8k32 out of registers, random operands
+    float32_operations_per_s: Measured  # fused multiply-adds out of registers, two operations each
     node_s: Measured  # one kernel node of a chain, one block a multiprocessor, nothing to do
     node_pdl_s: Measured | None  # the same with programmatic edges; None where the GPU has none
 
@@ -55,6 +57,7 @@ def measure_ceilings(device: CudaDevice) -> Ceilings:
         read_bytes_per_s=_read(device, stream, buffer_bytes),
         read_buffer_bytes=buffer_bytes,
         int8_operations_per_s=_int8(device, stream),
+        float32_operations_per_s=_float32(device, stream),
         node_s=_node(device, pdl=False),
         node_pdl_s=_node(device, pdl=True) if device.has_pdl else None,
     )
@@ -93,6 +96,18 @@ def _int8(device: CudaDevice, stream: CudaStream) -> Measured:
     finally:
         device.free(out)
     return _rates(times, float(tiles) * MMA_ROUNDS * CHAINS * MMA_OPERATIONS)
+
+
+def _float32(device: CudaDevice, stream: CudaStream) -> Measured:
+    grid = device.multiprocessors * 8
+    values = grid * THREADS
+    out = device.alloc((values,), np.float32, "ceilings.values")
+    args = (out, np.int32(values), np.int32(FMA_ROUNDS), np.uint32(2))
+    try:
+        times = _sample(stream, lambda: stream.launch(MODULE, "fma_peak", grid=grid, block=THREADS, args=args))
+    finally:
+        device.free(out)
+    return _rates(times, float(values) * FMA_ROUNDS * CHAINS * 2)
 
 
 def _node(device: CudaDevice, *, pdl: bool) -> Measured:
