@@ -53,11 +53,11 @@ class Session:
         self.device = device
         rows = max(1, min(max_batch or self.toggles.chunk, self.toggles.chunk, context))
         self.limits = Limits(context=context, max_batch=rows, logit_rows=min(rows, 16))
-        if context < 1:
-            raise BadInput(f"context {context}: expected at least 1 position")
+        self.spec = model.spec
+        if not 1 <= context <= self.spec.context_train:
+            raise BadInput(f"context {context}: expected 1 to the model's {self.spec.context_train} positions")
         self._owned: qwen3.Weights | None = None
         self._weights = model if isinstance(model, qwen3.Weights) else self._load(model)
-        self.spec = self._weights.spec
         self._arena = Arena(device)
         qwen3.plan(
             self._arena,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reference.synth import SynthShape, synth_shape
 from suites.bad_input.conftest import Refused
 
 OUT = ("-o", "out.npy")
@@ -162,9 +163,16 @@ def test_no_compiler(
     assert "install" in line
 
 
-def test_more_memory_than_there_is(refused: Refused, tiny: Path) -> None:
-    call = ("generate", tiny, "--tokens", "1", "-n", "1", *HOST, "--context", str(2**40))
-    line = refused(*call)
+def test_a_context_that_the_model_does_not_have(refused: Refused, tiny: Path) -> None:
+    line = refused("generate", tiny, "--tokens", "1", "-n", "1", *HOST, "--context", "8193")
+    assert "8193" in line
+    assert "8192 positions" in line
+
+
+def test_more_memory_than_there_is(refused: Refused, tmp_path: Path) -> None:
+    endless = tmp_path / "endless.gguf"
+    synth_shape(SynthShape(context=2**27), name="endless", quant="Q8_0", seed=1, path=endless)
+    line = refused("generate", endless, "--tokens", "1", "-n", "1", *HOST, "--context", str(2**27))
     assert "not enough memory" in line
     assert line.count("MiB") == 2  # needed and free
 

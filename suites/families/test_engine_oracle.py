@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.device import Buffer, Device
 from reference.families import qwen3
 from reference.forms import EXACT
+from reference.spec.errors import BadInput
 from reference.spec.model import Model, open_model
 from reference.synth import SynthShape
 from suites.models import Models, assert_same_bits, oracle_logits, random_tokens, session
@@ -115,3 +116,11 @@ def test_a_nan_in_the_weights_reaches_the_logits_alike(
     assert_same_bits(got, expected, f"{bad} in the embedding")
     assert np.isfinite(got[:2]).all()
     assert np.isnan(got[2:]).all()
+
+
+@pytest.mark.parametrize("context", [0, -1, 8193])
+def test_a_context_the_model_does_not_have_is_refused(device: Device, models: Models, context: int) -> None:
+    before = device.used_bytes()
+    with pytest.raises(BadInput, match=f"context {context}: expected 1 to the model's 8192 positions"):
+        session(device, models.micro(), context=context)
+    assert device.used_bytes() == before
