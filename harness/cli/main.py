@@ -12,6 +12,7 @@ from harness.cli.bench import allrows, bench
 from harness.cli.compute import generate, logits
 from harness.cli.doctor import doctor
 from harness.cli.parity import parity
+from harness.cli.quality import quality
 from harness.cli.report import report
 from harness.cli.synth import synth
 from harness.cli.toggles import toggles
@@ -47,7 +48,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (doctor, synth, logits, generate, toggles, parity, bench, report):
+for command in (doctor, synth, logits, generate, toggles, parity, quality, bench, report):
     group.add_command(command)
 
 
