@@ -18,28 +18,9 @@ from reference.synth import SynthShape
 from suites.models import Models, assert_same_bits, oracle_logits, random_tokens
 
 Captured = pytest.CaptureFixture[str]
-OPS = [
-    "embedding",
-    "attn_norm",
-    "q",
-    "k",
-    "v",
-    "q_norm",
-    "k_norm",
-    "q_rope",
-    "k_rope",
-    "attention",
-    "attn_output",
-    "attn_residual",
-    "ffn_norm",
-    "gate",
-    "up",
-    "swiglu",
-    "down",
-    "ffn_residual",
-    "output_norm",
-    "logits",
-]
+ATTENTION = ("attn_norm", "q", "k", "v", "q_norm", "k_norm", "q_rope", "k_rope", "attention", "attn_output")
+FFN = ("attn_residual", "ffn_norm", "gate", "up", "swiglu", "down", "ffn_residual")
+OPS = ["embedding", *ATTENTION, *FFN, "output_norm", "logits"]
 BIASED = SynthShape(layers=2, dim=64, heads=2, kv_heads=1, head_dim=32, ff=96, vocab=96, biases=True)
 
 
