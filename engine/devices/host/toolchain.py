@@ -23,6 +23,7 @@ BASE_FLAGS = (
     "-g1",
     "-gdwarf-4",  # what older addr2line versions read
     "-fPIC",
+    "-U_FORTIFY_SOURCE",  # some distributions set it: their memcpy cannot be one that the checker watches
     "-fno-exceptions",
     "-fno-rtti",
     "-fvisibility=hidden",
