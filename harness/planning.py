@@ -40,6 +40,8 @@ class Sweep:
     command: str
     environment: Mapping[str, str]
     workers: int
+    peer: Path | None = None  # a llama-bench binary to run beside the rows
+    peer_json: Path | None = None  # or a file of its output
     worker: Sequence[str] = WORKER
 
 
