@@ -1,4 +1,4 @@
-"""`zeroulp bench`: sweeps."""
+"""`zeroulp bench`: sweeps, and the kernels of a step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import edge
+from harness.cli.kernels import kernels
 from harness.cli.options import FILE, json_option
 from harness.cli.report import write_report
 from harness.errors import BadCall
@@ -23,9 +24,12 @@ MOST_HOST_WORKERS = 2  # more would only take each other's cores
 @click.group(invoke_without_command=True)
 @click.pass_context
 def bench(context: click.Context) -> None:
-    """Sweeps of rows, each with its parity proof."""
+    """Sweeps of rows, each with its parity proof, and where a token's time goes."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+bench.add_command(kernels)
 
 
 @bench.command()
