@@ -1,10 +1,11 @@
-"""A run folder: plan.json, environment.json and append-only rows.jsonl. They are the truth; all else is derived."""
+"""A run folder: plan.json, environment.json and append-only rows.jsonl and peers.jsonl. They are the truth."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import TypeVar
 import msgspec
 
 from harness.errors import BadCall
-from harness.schema import SCHEMA, Environment, Plan, PlannedRow, Row
+from harness.schema import SCHEMA, Environment, Peer, Plan, PlannedRow, Row
 
-PLAN, ENVIRONMENT, ROWS = "plan.json", "environment.json", "rows.jsonl"
+PLAN, ENVIRONMENT, ROWS, PEERS = "plan.json", "environment.json", "rows.jsonl", "peers.jsonl"
 
-T = TypeVar("T", Plan, Environment, Row)
+T = TypeVar("T", Plan, Environment, Row, Peer)
+Line = TypeVar("Line", Row, Peer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class StoredRun:
     rows: tuple[Row, ...]
     missing: tuple[PlannedRow, ...]  # planned, but without a row
     problems: tuple[str, ...]  # lines that could not be read, one text each
+    peers: tuple[Peer, ...] = ()  # the last of each id
 
 
 def utc_now() -> str:
@@ -75,11 +78,10 @@ def write_record(path: Path, record: Plan | Environment) -> None:
     write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
 
 
-class RowWriter:
-    """Appends rows; each is on disk when `append` returns. A torn last line of a killed run is closed off first."""
+class LineWriter:
+    """Appends records; each is on disk when `append` returns. A torn last line of a killed run is closed off first."""
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / ROWS
+    def __init__(self, path: Path) -> None:
         try:
             self._file = path.open("ab")
         except OSError as error:
@@ -87,13 +89,28 @@ class RowWriter:
         if not _ends_a_line(path):
             self._file.write(b"\n")
 
-    def append(self, row: Row) -> None:
-        self._file.write(msgspec.json.encode(row) + b"\n")
+    def append(self, record: Row | Peer) -> None:
+        self._file.write(msgspec.json.encode(record) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
+
+
+class RowWriter(LineWriter):
+    """Of a run folder's rows."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / ROWS)
+
+
+def append_peers(folder: Path, peers: Iterable[Peer]) -> None:
+    """Add lines to a run folder's peers.jsonl, which is there only if there are some."""
+    for peer in peers:
+        writer = LineWriter(folder / PEERS)
+        writer.append(peer)
+        writer.close()
 
 
 def read_run(folder: Path) -> StoredRun:
@@ -102,6 +119,8 @@ def read_run(folder: Path) -> StoredRun:
     environment = read_environment(folder)
     found, problems = read_rows(folder / ROWS)
     rows = {row.id: row for row in found}
+    peers, bad_peers = read_peers(folder / PEERS)
+    problems += bad_peers
     foreign = len(rows.keys() - {row.id for row in plan.rows})
     if foreign:
         problems.append(f"{foreign} rows were made with other code or another matrix than the plan's and are not shown")
@@ -115,6 +134,7 @@ def read_run(folder: Path) -> StoredRun:
         rows=tuple(rows[row.id] for row in plan.rows if row.id in rows),
         missing=tuple(row for row in plan.rows if row.id not in rows),
         problems=tuple(problems),
+        peers=peers,
     )
 
 
@@ -125,20 +145,30 @@ def read_environment(folder: Path) -> Environment:
 
 def read_rows(path: Path) -> tuple[list[Row], list[str]]:
     """All rows of a rows.jsonl in the order written, and one text for each line that is not a row."""
+    return _read_lines(path, Row)
+
+
+def read_peers(path: Path) -> tuple[tuple[Peer, ...], list[str]]:
+    """The last of each id of a peers.jsonl, in the order first met, and one text for each line that is no peer."""
+    found, problems = _read_lines(path, Peer)
+    return tuple({peer.id: peer for peer in found}.values()), problems
+
+
+def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
     if not path.exists():
         return [], []
-    rows: list[Row] = []
+    records: list[Line] = []
     problems: list[str] = []
     data = path.read_bytes()
     for number, line in enumerate(data.splitlines(), start=1):
         if not line:
             continue
         try:
-            rows.append(_decode(line, Row))
+            records.append(_decode(line, kind))
         except msgspec.MsgspecError as error:
             torn = number == data.count(b"\n") + 1
             problems.append(f"{path.name} line {number}: {'torn, skipped' if torn else f'skipped ({error})'}")
-    return rows, problems
+    return records, problems
 
 
 def _read_record(path: Path, kind: type[T]) -> T:

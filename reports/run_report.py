@@ -20,9 +20,10 @@ from reports.charts.style import DARK, LIGHT, Theme, png
 from reports.document import Document
 from reports.frames import check_frame, row_frame
 from reports.html import Drawn
+from reports.peers import beside
 from reports.profile import Pair, pairs
 from reports.roofline import moves, points
-from reports.sections import engagement, environment, overview, parity, profile, roofline, throughput, work
+from reports.sections import engagement, environment, overview, parity, peer, profile, roofline, throughput, work
 from reports.text import one_line
 from reports.verdict import Verdict, decide
 
@@ -78,6 +79,7 @@ def document(run: StoredRun, verdict: Verdict, profiles: Sequence[Pair] = ()) ->
             overview.section(run, verdict),
             parity.section(run, checks),
             throughput.section(run, rows),
+            *((peer.section(run, rows),) if run.peers else ()),
             work.section(rows),
             roofline.section(run, points(run)),
             *((profile.section(profiles),) if profiles else ()),
@@ -104,5 +106,5 @@ def figure(
     if name == "work.png":
         return work_chart.draw(work_chart.bars(rows), theme)
     if name == "throughput.png":
-        return throughput_chart.draw(throughput_chart.panels(rows), theme)
+        return throughput_chart.draw(throughput_chart.panels(rows, beside(run)), theme)
     return roofline_chart.draw(points(run), run.environment.ceilings, theme, moves(run, before) if before else ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ bench.add_command(kernels)
 @click.option("--repeats", type=click.IntRange(min=1), help="Timed repeats of a row on a GPU.")
 @click.option("--out", "results", type=FILE, help="The folder that run folders go into.  [default: results]")
 @click.option("--resume", type=FILE, metavar="RUN", help="A run folder to complete: rows that it lacks are made.")
+@click.option("--peer", metavar="llama-bench=PATH", help="A program to measure on the same files and shapes, on a GPU.")
+@click.option("--peer-json", type=FILE, help="Or what it printed with `-o json` before: a file.")
 @click.option("--print-config", is_flag=True, help="Print the default matrix as TOML, to start your own from.")
 @json_option
 def allrows(
@@ -50,6 +53,8 @@ def allrows(
     repeats: int | None,
     results: Path | None,
     resume: Path | None,
+    peer: str | None,
+    peer_json: Path | None,
     print_config: bool,
     as_json: bool,
 ) -> int:
@@ -59,12 +64,17 @@ def allrows(
     Each row runs in a process of its own and carries the proof, taken before and after its timed loop, that every way
     to compute its logits gives the same bits. Ctrl-C keeps the rows that are finished; --resume makes the others.
 
+    With --peer the program runs directly after the first of our rows of each model and shape: the same GGUF, prompt and
+    generated tokens from the same positions, all layers on one GPU, flash attention, float16 KV cache. The report shows
+    both speeds and their ratio, and what the program says of its build and settings.
+
     \b
     Examples:
       bench-allrows
       bench-allrows --where 'quant == "Q8_0" and context < 100'
       bench-allrows --print-config > mine.toml; bench-allrows mine.toml
       bench-allrows --resume results/20260101T120000Z-abc123
+      bench-allrows --peer llama-bench=$HOME/llama.cpp/build/bin/llama-bench --where 'model == "qwen3-8b"'
 
     Exit codes: 0 every row proven, 1 bits differ, 2 a row is missing or broken, 3 cannot tell, 130 interrupted.
     """
@@ -77,21 +87,46 @@ def allrows(
     from harness.sweep import run_sweep
 
     if resume is None:
-        sweep = _fresh(config, where or "", device or "auto", repeats or 0, results or Path("results"))
+        beside = _Beside(peer=_peer(peer), json=peer_json)
+        sweep = _fresh(config, where or "", device or "auto", repeats or 0, results or Path("results"), beside)
     else:
-        if any(option is not None for option in (config, where, device, repeats, results)):
-            raise BadCall("--resume takes matrix, --where, --device, --repeats and folder from the run: give it alone")
+        if any(option is not None for option in (config, where, device, repeats, results, peer, peer_json)):
+            raise BadCall("--resume takes matrix, options and folder from the run: give it alone")
         sweep = _resumed(resume)
     with SweepProgress(sys.stderr) as progress:
         folder = run_sweep(sweep, progress)
     return write_report(folder, as_json=as_json)
 
 
-def _fresh(config: Path | None, where: str, device: str, repeats: int, results: Path) -> Sweep:
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """The peer: a program, a file of its output, or neither."""
+
+    peer: Path | None = None
+    json: Path | None = None
+
+
+def _peer(text: str | None) -> Path | None:
+    """The program of `--peer NAME=PATH`. Raises BadCall for another name."""
+    if text is None:
+        return None
+    name, _, path = text.partition("=")
+    if name != "llama-bench" or not path:
+        raise BadCall(f"--peer {text}: expected llama-bench=PATH")
+    return Path(path).absolute()
+
+
+def _fresh(config: Path | None, where: str, device: str, repeats: int, results: Path, beside: _Beside) -> Sweep:
     from harness.config import DEFAULT, read_text
 
     command = ["bench-allrows", *([str(config)] if config else [])]
-    for option, value in (("--where", where), ("--device", "" if device == "auto" else device), ("--repeats", repeats)):
+    options: list[tuple[str, object]] = [
+        ("--where", where),
+        ("--device", "" if device == "auto" else device),
+        ("--repeats", repeats),
+    ]
+    options += [("--peer", f"llama-bench={beside.peer}" if beside.peer else ""), ("--peer-json", beside.json)]
+    for option, value in options:
         command += [option, str(value)] if value else []
     return _sweep(
         read_text(config or DEFAULT),
@@ -102,6 +137,7 @@ def _fresh(config: Path | None, where: str, device: str, repeats: int, results: 
         results=results,
         resume=None,
         command=shlex.join(command),
+        beside=beside,
     )
 
 
@@ -121,6 +157,7 @@ def _resumed(folder: Path) -> Sweep:
         results=folder.parent,
         resume=folder,
         command=plan.command,
+        beside=_Beside(peer=_peer(plan.peer or None)),
     )
 
 
@@ -134,6 +171,7 @@ def _sweep(
     results: Path,
     resume: Path | None,
     command: str,
+    beside: _Beside,
 ) -> Sweep:
     from harness.adapters.devices import chosen, require
     from harness.config import DEFAULT, parse_config
@@ -156,4 +194,6 @@ def _sweep(
         command=command,
         environment=edge.child_environment(workers),
         workers=workers,
+        peer=beside.peer,
+        peer_json=beside.json,
     )
