@@ -100,10 +100,13 @@ def main(log: str, mode: str, *arguments: str) -> None:
         mode = later if repeats > 1 else "answer"
     changes = misbehave(mode)
     entries = [
-        entry(**test, depth=depth, repeats=repeats, model=given["-m"]) | changes
+        entry(**test, depth=depth, repeats=repeats, model=given["-m"], n_ubatch=int(size)) | changes
+        for size in given["-ub"].split(",")
         for test in ({"prompt": prompt}, {"generated": generated})
         if any(test.values())
     ]
+    for item in entries:
+        item["samples_ts"] = [speed * (1 + item["n_ubatch"] / 1e5) for speed in item["samples_ts"]]
     if mode == "old":
         for item in entries:
             del item["n_depth"]

@@ -102,10 +102,22 @@ def test_a_record_says_how_the_peer_was_called_and_what_it_is(make: Make) -> Non
     prefill = run(sweep).peers[0]
     assert prefill.source == str(sweep.peer)
     assert prefill.command.startswith(f"{sweep.peer} -m ")
-    assert prefill.command.endswith("-p 4 -n 0 -d 0 -r 3 -ngl 99 -sm none -mg 0 -fa 1 -ctk f16 -ctv f16 -o json")
+    assert prefill.command.endswith(
+        "-p 4 -n 0 -d 0 -r 3 -ub 512 -ngl 99 -sm none -mg 0 -fa 1 -ctk f16 -ctv f16 -o json"
+    )
     assert (prefill.build, prefill.gpu, prefill.label) == ("0c1e570 (6789)", "Some GPU", "qwen3 8B Q4_K - Medium")
     assert prefill.tps is not None
     assert len(prefill.tps.samples) == 3
+
+
+def test_a_long_prefill_counts_with_the_faster_of_two_batch_sizes(make: Make) -> None:
+    matrix = MATRIX.replace("prompt = 4, generated = 2, context = 8", "prompt = 600, generated = 2, context = 1024")
+    stored = run(replace(make(), config=parse_config(matrix, Path("mine.toml"))))
+    prefill, decode = stored.peers[:2]
+    assert "-p 600 -n 0 -d 0 -r 3 -ub 512,2048 " in prefill.command
+    assert (prefill.flags["n_ubatch"], decode.flags["n_ubatch"]) == (2048, 512)
+    assert prefill.tps is not None
+    assert prefill.tps.median == pytest.approx(4000 * 1.02048)
 
 
 def test_the_plan_holds_the_peer_for_a_resumed_run(make: Make) -> None:
