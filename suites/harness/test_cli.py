@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -180,6 +181,30 @@ def test_parity_counts_checks_and_writes_junit(tmp_path: Path, capfd: Captured) 
 def test_parity_that_runs_nothing_cannot_tell(capfd: Captured) -> None:
     assert zeroulp(["parity", "harness/test_where.py", "-k", "no_such_test", "-n", "1"]) == 3
     assert capfd.readouterr().out.splitlines()[-1] == "CANNOT TELL: no check was run"
+
+
+@pytest.mark.parametrize(("ended", "code"), [(0, 0), (1, 1), (-9, 2), (2, 2), (3, 2)])
+def test_suites_that_were_cut_short_are_no_pass(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, ended: int, code: int
+) -> None:
+    def cut(root: Path, target: Path, options: list[str]) -> int:
+        lines = Path(options[options.index("--parity-lines") + 1])
+        states = ["passed", "failed"] if ended == 1 else ["passed"]
+        lines.write_text("".join(json.dumps({"test": "a::b", "state": state, "why": ""}) + "\n" for state in states))
+        return ended
+
+    monkeypatch.setattr("harness.cli.parity._pytest", cut)
+    assert zeroulp(["parity", "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["exit_code"] == code
+
+
+def test_a_verdict_that_nobody_reads_is_no_pass() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    call = [sys.executable, "-c", "from harness.cli.main import main; main()", "toggles", "--json"]
+    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_doctor_says_what_is_there(capsys: Captured) -> None:
