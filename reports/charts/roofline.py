@@ -54,9 +54,8 @@ def draw(
     axes.grid(which="major", color=theme.grid, linewidth=0.6)
     axes.set_axisbelow(True)
     left, right = _limits(axes, [*points, *(before for before, _ in moves)], ceilings)
-    _roofs(axes, ceilings, left, right, theme)
+    taken = _roofs(axes, ceilings, left, right, theme)
     _arrows(axes, moves, theme)
-    taken: list[Box] = []
     for at, (phase, marker) in enumerate((("decode", "o"), ("prefill", "^"))):
         mine = [point for point in points if point.phase == phase]
         if mine:
@@ -112,8 +111,12 @@ def _limits(axes: Axes, points: Sequence[Point], ceilings: Sequence[Ceiling]) ->
     return left, right
 
 
-def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, theme: Theme) -> None:
-    """Every bandwidth is a slope, every compute rate a level; both end where the highest level meets the slope."""
+def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, theme: Theme) -> list[Box]:
+    """Every bandwidth is a slope, every compute rate a level; both end where the highest level meets the slope.
+
+    Returns where the names of the levels stand, which no other text may cover.
+    """
+    names: list[Box] = []
     levels = [(c, value / TERA) for c in ceilings if "OP/s" in c.unit and (value := per_second(c))]
     slopes = [
         (c, value / TERA) for c in ceilings if c.unit.endswith("B/s") and c.name == READ and (value := per_second(c))
@@ -144,6 +147,10 @@ def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, t
             fontsize=FONT,
             color=theme.ink,
         )
+        _, up = (axes.transData + axes.transAxes.inverted()).transform((right, level))
+        width = 1.15 * LETTER_WIDTH * len(_name(ceiling))
+        names.append(_box(1 - width, float(up) + LABEL_HEIGHT / 2, width))
+    return names
 
 
 def _name(ceiling: Ceiling) -> str:

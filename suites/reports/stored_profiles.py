@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from harness.profile import KernelRow, Profile, write_profiles
-from harness.schema import ModelFacts, Spread
+from harness.schema import Ceiling, ModelFacts, Spread
 from harness.store import ENVIRONMENT, write_record
-from suites.reports.stored_runs import READ, STARTED, machine
+from suites.reports.stored_runs import CEILINGS, READ, STARTED, machine
 
 MODEL = ModelFacts(name="qwen3-8b", quant="Q4_K_M", sha256="0" * 64, bytes=5_000_000_000)
+FLOAT32 = Ceiling(name="fp32_fma", unit="TOP/s", median=60.6, min=60.3, max=60.7, samples=50)
 LONG = "fused_rms_norm_quantize_matmul_q4_k_matvec_and_everything_else_that_there_is"
 
 
-def kernel_row(number: int, *, us: float, share: float, name: str = "", shape: str = "") -> KernelRow:
+def kernel_row(number: int, *, us: float, share: float, name: str = "", shape: str = "", rows: int = 1) -> KernelRow:
     """36 calls that read what the read ceiling moves in `share` percent of their time."""
     moved = 36 * us * 1e-6 * READ * share / 100
     return KernelRow(
@@ -31,7 +32,7 @@ def kernel_row(number: int, *, us: float, share: float, name: str = "", shape: s
         us=spread(us),
         weight_bytes=moved,
         kv_bytes=0.0,
-        operations=3.5 * moved,
+        operations=3.5 * moved * rows,
         roof="read",
         percent_of_roof=share,
     )
@@ -47,6 +48,7 @@ def profile(kernels: int, *, rows: int = 1, seed: int = 1, long: bool = False, f
             us=float(us),
             share=float(random.uniform(20, 90)),
             name=f"{LONG}_{number}" if long else "",
+            rows=rows,
             shape="512 x 151936 x 4096 Q4_K + 512 x 12288 x 4096 Q6_K" if long else "",
         )
         for number, us in enumerate(times)
@@ -79,6 +81,9 @@ def spread(median: float) -> Spread:
 
 def write_profile_run(folder: Path, *profiles: Profile) -> Path:
     folder.mkdir(parents=True)
-    write_record(folder / ENVIRONMENT, machine(True, {"command": "zeroulp bench kernels qwen3-8b:Q4_K_M"}))
+    write_record(
+        folder / ENVIRONMENT,
+        machine(True, {"command": "zeroulp bench kernels qwen3-8b:Q4_K_M", "ceilings": (*CEILINGS, FLOAT32)}),
+    )
     write_profiles(folder, profiles)
     return folder
