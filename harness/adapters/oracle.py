@@ -68,9 +68,19 @@ def cached_exact_logits(model: Model, sha256: str, tokens: NDArray[np.int64], *,
     key = json.dumps([sha256, tokens.tolist(), kv, code_hash(ORACLE_CODE)])
     path = cache / "oracle" / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npy"
     with locked(path):
-        if not path.exists():
+        logits = _read(path)
+        if logits is None:
+            logits = exact_logits(model, tokens, kv=kv)
             buffer = io.BytesIO()
-            np.save(buffer, exact_logits(model, tokens, kv=kv))
+            np.save(buffer, logits)
             write_atomically(path, buffer.getvalue())
-        logits: Logits = np.load(path)
         return logits
+
+
+def _read(path: Path) -> Logits | None:
+    """None if there is no such file, or what is left of one after a crash of the machine."""
+    try:
+        logits: Logits = np.load(path)
+    except (OSError, EOFError, ValueError):
+        return None
+    return logits

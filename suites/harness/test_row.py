@@ -145,6 +145,16 @@ def test_a_model_that_cannot_be_read_is_a_status(model: ModelFile, cache: Path) 
     assert "nowhere.gguf" in made.reason
 
 
+def test_oracle_logits_that_cannot_be_read_are_computed_again(model: ModelFile, cache: Path) -> None:
+    assert row(model, cache).status == "ok"
+    (kept,) = (cache / "oracle").glob("*.npy")
+    whole = kept.read_bytes()
+    for size in (0, 100, len(whole) - 1):
+        kept.write_bytes(whole[:size])
+        assert row(model, cache).status == "ok"
+        assert kept.read_bytes() == whole
+
+
 def test_oracle_logits_are_computed_once(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert row(model, cache).status == "ok"
     assert len(list((cache / "oracle").glob("*.npy"))) == 1
