@@ -62,7 +62,7 @@ def kernels(
         raise BadCall("bench kernels: the host device emulates kernels, their times there mean nothing; it needs a GPU")
     require("cuda")
     require_folder(results, "results folder")
-    file = _model(model)
+    file = chosen_model(model)
     made, profiles = profile(
         file,
         cache=edge.cache_folder(),
@@ -96,16 +96,25 @@ def _command(model: str, rows: int, context: int, settings: Sequence[str]) -> st
     return shlex.join(words)
 
 
-def _model(text: str) -> ModelFile:
-    from harness.adapters.models import require_disk, require_known, synthetic, synthetic_bytes, user_file
+def chosen_model(text: str) -> ModelFile:
+    """The file of a path, or of NAME:QUANT, made if it is not there. Raises BadCall or BadInput."""
+    from harness.adapters.models import (
+        require_disk,
+        require_known,
+        synthetic,
+        synthetic_bytes,
+        synthetic_path,
+        user_file,
+    )
 
     name, colon, quant = text.rpartition(":")
     if not colon or Path(text).exists():
         return user_file(Path(text))
     require_known(name, quant)
     cache = edge.cache_folder()
-    require_disk(cache, synthetic_bytes(name, quant), f"{name} {quant}")
-    click.echo(f"making {name} {quant}, unless it is there already", err=True)
+    if not synthetic_path(name, quant, SEED, cache).exists():
+        require_disk(cache, synthetic_bytes(name, quant), f"{name} {quant}")
+        click.echo(f"making {name} {quant}", err=True)
     return synthetic(name, quant, SEED, cache)
 
 

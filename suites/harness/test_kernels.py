@@ -11,11 +11,13 @@ import pytest
 from engine.device import Device
 from harness.adapters.kernels import Recorded, call, record_decode, record_prefill, step_bytes, step_facts
 from harness.adapters.models import size_of
-from harness.cli.kernels import HEADINGS, table
+from harness.cli.kernels import HEADINGS, chosen_model, table
 from harness.cli.main import zeroulp
+from harness.errors import BadCall
 from harness.kernels import Call, Memory, Step, TensorType, groups, roof, shape_text, work
 from harness.profile import Profile, read_profiles, write_profiles
 from harness.work_model import decode_work, prefill_work
+from reference.spec.errors import BadInput
 from suites.models import Models, random_tokens, session
 from suites.reports.stored_profiles import kernel_row, of_kernels
 from suites.reports.stored_runs import CEILINGS
@@ -222,6 +224,14 @@ def test_the_host_device_is_refused_in_one_line(capsys: pytest.CaptureFixture[st
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "the host device emulates kernels" in error
+
+
+def test_a_model_is_a_file_or_a_name_and_a_type(models: Models) -> None:
+    path = Path(models.tiny("Q4_K_M").file.path)
+    assert chosen_model(str(path)).facts.bytes == path.stat().st_size
+    for text, expected in (("absent:Q8_0", "expected one of"), ("qwen3-tiny:Q9", "quant 'Q9'"), ("absent", "absent")):
+        with pytest.raises((BadCall, BadInput), match=expected):
+            chosen_model(text)
 
 
 def test_a_gpu_times_every_group(device: Device, models: Models, tmp_path: Path) -> None:
