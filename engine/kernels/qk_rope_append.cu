@@ -52,11 +52,12 @@ __device__ __forceinline__ void finish_heads(float (*normed)[LARGEST_HEAD], floa
   pdl_launch_dependents();
   pdl_wait();
   const int first = position[0];
-  for (int item = (int)(blockIdx.x * warps + (threadIdx.x >> 5)); item < items; item += (int)gridDim.x * warps) {
-    const int row = item / of_row, head = item % of_row, place = first + row;
+  for (int base = (int)blockIdx.x * warps; base < items; base += (int)gridDim.x * warps) {
+    const int item = base + (int)(threadIdx.x >> 5), row = item / of_row, head = item % of_row, place = first + row;
     const long long turn = place < 0 || place >= n.positions ? -1 : (long long)place * n.pairs;
     const bool kept = place >= 0 && place < n.context;
-    if (head < n.heads) {
+    if (item >= items) {
+    } else if (head < n.heads) {
       float* in = q + ((long long)row * n.heads + head) * n.head_dim;
       normalise(mine, in, q_weight, n.head_dim, eps);
       for (int i = lane; i < n.head_dim; i += 32) in[i] = rotated(mine, cos, sin, turn, n.pairs, i);
@@ -72,7 +73,7 @@ __device__ __forceinline__ void finish_heads(float (*normed)[LARGEST_HEAD], floa
         for (int i = lane; i < n.head_dim; i += 32) store(values + cell + i, v[from + i]);
       }
     }
-    __syncwarp();  // the shared head is written again
+    __syncthreads();  // the shared heads are written again
   }
 }
 
