@@ -9,6 +9,8 @@ from engine.device import Counters
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
+FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "qk_rope_append", "attention_combine_quantize")
+
 
 def steps_taken(log: LaunchLog) -> int:
     """Steps that ran: the embedding is launched exactly once in each, whatever the number of rows."""
@@ -56,6 +58,7 @@ class Tally:
             "pdl": _pdl(toggles, graph, has_pdl, log),
             "prefill": self._prefill(toggles),
             "matmul": _matmul(toggles, log),
+            "fused": self._fused(toggles, log),
         }
 
     def _graph(self, toggles: Toggles, graph: LoggedGraph | None, refused: str) -> Engagement:
@@ -84,6 +87,18 @@ class Tally:
         if engaged and toggles.chunk == 1:
             engaged, reason = None, "chunk is 1"
         return Engagement(asked="batched", engaged=engaged, reason=reason, detail=f"{rows} rows in {steps} steps")
+
+    def _fused(self, toggles: Toggles, log: LaunchLog) -> Engagement:
+        """Each one-row step has at least one kernel that stands for several: qk_rope_append takes every model."""
+        count = sum(n for name, n in log.executed().items() if name.startswith(FUSED))
+        detail = f"{count} launches of fused kernels"
+        if toggles.fused == "off":
+            return Engagement(asked="off", engaged=count == 0, reason="", detail=detail)
+        if toggles.matmul == "gemm":
+            return Engagement(asked="on", engaged=None, reason="not applicable with matmul gemm", detail=detail)
+        engaged = None if self.one_row_steps == 0 else count >= self.one_row_steps
+        reason = "" if engaged else "no one-row step yet" if engaged is None else "a tap looks at single operations"
+        return Engagement(asked="on", engaged=engaged, reason=reason, detail=detail)
 
 
 def _pdl(toggles: Toggles, graph: LoggedGraph | None, has_pdl: bool, log: LaunchLog) -> Engagement:

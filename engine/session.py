@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.arena import Arena
 from engine.device import Buffer, Counters, Device, DeviceError
 from engine.engaged import Engagements, Tally, steps_taken
-from engine.families import qwen3
+from engine.families import qwen3, qwen3_fused
 from engine.families.qwen3 import Tap, no_tap
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.ops.advance import advance
@@ -233,6 +233,10 @@ class Session:
     def _region(self, rows: int) -> None:
         """The part of a one-row step that a graph holds: layers, final norm, head."""
         path = self.toggles.matmul
+        if self.toggles.fused == "on" and rows == 1 and path != "gemm" and self.tap is no_tap:
+            qwen3_fused.region(self._stream, self._weights, self._buffers)
+            qwen3_fused.head(self._stream, self._weights, self._buffers)
+            return
         qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
         qwen3.head(self._stream, self._weights, self._buffers, 0, rows, path=path, tap=self.tap)
 

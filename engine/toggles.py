@@ -19,6 +19,7 @@ class Toggles:
     chunk: int = 512
     kv: Literal["f32", "f16"] = "f16"
     matmul: Literal["auto", "matvec", "gemm"] = "auto"
+    fused: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -80,6 +81,7 @@ TOGGLES: tuple[ToggleInfo, ...] = (
     _info("chunk", "rows of one batched prefill pass (at most the session's max_batch)", minimum=1),
     _info("kv", "storage of keys and values; changes what is computed, and the oracle knows it", "f32", "f16"),
     _info("matmul", "matvec for one row and gemm for more, or one of the two for any", "auto", "matvec", "gemm"),
+    _info("fused", "kernels that do several operations in one, in steps of one row", "on", "off"),
 )
 
 

@@ -148,6 +148,7 @@ class Buffers:
     up: Buffer
     logits: Buffer  # (logit_rows, vocab)
     quantized: Quantized  # room for the widest input of a matmul
+    gated: Quantized  # (1, ff padded): the input of ffn_down where it is made while `quantized` is read
     scratch: Scratch  # partial results of attention splits
 
     @property
@@ -180,6 +181,10 @@ def plan(arena: Arena, spec: Qwen3, *, context: int, max_batch: int, logit_rows:
     arena.plan("codes", (max_batch, widest), np.int8)
     arena.plan("scales", (max_batch, widest // 32), np.float32)
     arena.plan("sums", (max_batch, widest // 32), np.float32)
+    gated = padded(spec.ff)
+    arena.plan("gated_codes", (1, gated), np.int8)
+    arena.plan("gated_scales", (1, gated // 32), np.float32)
+    arena.plan("gated_sums", (1, gated // 32), np.float32)
     for name, partials in attention_scratch(max_batch, spec.heads, spec.head_dim, context).items():
         arena.plan(name, partials, np.float32)
 
@@ -207,6 +212,7 @@ def buffers(arena: Arena, spec: Qwen3) -> Buffers:
         keys=tuple(arena[f"keys.{layer}"] for layer in range(spec.layers)),
         values=tuple(arena[f"values.{layer}"] for layer in range(spec.layers)),
         quantized=Quantized(codes=arena["codes"], scales=arena["scales"], sums=arena["sums"]),
+        gated=Quantized(codes=arena["gated_codes"], scales=arena["gated_scales"], sums=arena["gated_sums"]),
         scratch=Scratch.from_arena(arena),
     )
     cos, sin = rope_table(spec.rope, found.cos.shape[0])

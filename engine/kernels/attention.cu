@@ -7,6 +7,7 @@
 // Rounding: as in the formula.
 // Traffic:  visible keys and values once per tile of queries, q once per tile and split, out once; attention_split also
 //           writes head_dim + 2 floats per query and split, which attention_combine reads.
+#include "attention_combine.cuh"
 #include "attention_prefill.cuh"
 #include "attention_split.cuh"
 
@@ -47,45 +48,11 @@ attention_split_f16_8(float* o, float* m, float* l, const float* q, const unsign
 extern "C" __global__ void __launch_bounds__(256)
 attention_combine(float* out, const float* o, const float* m, const float* l, const int* position, int rows, int heads,
                   int head_dim, int context) {
-  __shared__ float tops[SPLIT], sums[SPLIT], before[SPLIT], after[SPLIT];
-  const int t = (int)threadIdx.x, threads = (int)blockDim.x, splits = (context + SPLIT - 1) / SPLIT;
-  const int items = rows * heads;
-  pdl_launch_dependents();
-  pdl_wait();
-  const int start = position[0];
-  for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x) {
-    const int visited = min((start + item / heads) / SPLIT + 1, splits);
-    const long long first = (long long)item * splits;
-    float carried = __uint_as_float(0xff800000u), sum = 0.0f, value = 0.0f;  // maximum of the splits before; L; O_d
-    for (int base = 0; base < visited; base += threads) {  // a thread per split, then a thread per value
-      const int count = min(threads, visited - base);
-      if (t < count) {
-        tops[t] = m[first + base + t];
-        sums[t] = l[first + base + t];
-      }
-      __syncthreads();
-      if (t < count) {
-        float top = carried;
-        for (int s = 0; s < t; s++) top = nan_max(top, tops[s]);
-        const float highest = nan_max(top, tops[t]);
-        before[t] = exp32(__fsub_rn(top, highest));
-        after[t] = exp32(__fsub_rn(tops[t], highest));
-      }
-      for (int s = 0; s < count; s++) carried = nan_max(carried, tops[s]);
-      __syncthreads();
-      if (t < head_dim) {
-        const float* part = o + (first + base) * head_dim + t;
-#pragma unroll 8
-        for (int s = 0; s < count; s++) {
-          const float next = part[(long long)s * head_dim], a = before[s], b = after[s];
-          sum = base + s ? __fmaf_rn(sums[s], b, __fmul_rn(sum, a)) : sums[0];
-          value = base + s ? __fmaf_rn(next, b, __fmul_rn(value, a)) : next;
-        }
-      }
-      __syncthreads();
-    }
-    if (t < head_dim) out[(long long)item * head_dim + t] = __fdiv_rn(value, sum);
-  }
+  __shared__ CombineShared shared;
+  combine(shared, o, m, l, position, rows * heads, heads, head_dim, context, [&](int item, float value) {
+    const int t = (int)threadIdx.x;
+    if (t < head_dim) out[(long long)item * head_dim + t] = value;
+  });
 }
 
 // out, q: (rows, heads, head_dim); the rest as above. _128, _256: the widest head.

@@ -34,6 +34,10 @@ class Scratch:
     maxima: Buffer  # (rows, heads, splits)
     sums: Buffer  # (rows, heads, splits)
 
+    @property
+    def parts(self) -> tuple[Buffer, Buffer, Buffer]:
+        return self.outputs, self.maxima, self.sums
+
     @classmethod
     def from_arena(cls, arena: Named) -> Scratch:
         """The buffers that were planned under the names of attention_scratch."""
@@ -52,7 +56,7 @@ def splits(context: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Step:
+class Step:
     """One checked call."""
 
     kind: str  # "f32" or "f16"
@@ -66,7 +70,6 @@ class _Step:
     values: Buffer
     position: Buffer
     scale: np.float32
-    out: Buffer
 
     @property
     def queries(self) -> int:
@@ -97,46 +100,55 @@ def attention(
     `variant` chooses the way: "split" spreads the splits of a few rows over the device and needs room in `scratch`,
     "prefill" works on tiles of rows; "auto" takes "split" for up to SPLIT_ROWS rows. All give the same bits.
     """
+    step = checked_step(q, keys, values, position, scale)
+    require("attention", "out", out, (step.rows, step.heads * step.head_dim), np.float32)
+    if variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS):
+        _prefill(stream, step, out)
+    else:
+        _split(stream, step, scratch, out)
+
+
+def checked_step(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scale: np.float32) -> Step:
+    """The sizes of a call; raises LaunchError where they do not fit."""
     rows, heads, head_dim = require("attention", "q", q, (None, None, None), np.float32)
     kv_heads, context, _ = require("attention", "keys", keys, (None, None, head_dim), np.float32, np.float16)
     require("attention", "values", values, (kv_heads, context, head_dim), keys.dtype)
     require("attention", "position", position, (1,), np.int32)
-    require("attention", "out", out, (rows, heads * head_dim), np.float32)
     if heads % kv_heads:
         raise refuse("attention", f"{heads} heads over {kv_heads} key heads, expected a multiple")
     if head_dim % 2 or head_dim > LARGEST_HEAD:
         raise refuse("attention", f"head_dim is {head_dim}, expected an even number up to {LARGEST_HEAD}")
-    step = _Step(
+    return Step(
         kind="f32" if keys.dtype == np.float32 else "f16",
         rows=rows, heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=context,
-        q=q, keys=keys, values=values, position=position, scale=scale, out=out,
+        q=q, keys=keys, values=values, position=position, scale=scale,
     )  # fmt: skip
-    if variant == "prefill" or (variant == "auto" and rows > SPLIT_ROWS):
-        _prefill(stream, step)
-    else:
-        _split(stream, step, scratch)
 
 
-def _prefill(stream: Stream, step: _Step) -> None:
+def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
     kernel = f"attention_prefill_{step.kind}_{128 if step.head_dim <= 128 else 256}"
     grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
-    stream.launch("attention", kernel, grid=grid, block=THREADS, args=(step.out, *step.inputs()))
+    stream.launch("attention", kernel, grid=grid, block=THREADS, args=(out, *step.inputs()))
 
 
-def _split(stream: Stream, step: _Step, scratch: Scratch) -> None:
+def _split(stream: Stream, step: Step, scratch: Scratch, out: Buffer) -> None:
+    launch_splits(stream, step, scratch)
+    sizes = (np.int32(step.rows), np.int32(step.heads), np.int32(step.head_dim), np.int32(step.context))
+    block = -(-step.head_dim // 32) * 32  # a thread per value of a head
+    args = (out, *scratch.parts, step.position, *sizes)
+    stream.launch("attention", "attention_combine", grid=blocks(step.rows * step.heads), block=block, args=args)
+
+
+def launch_splits(stream: Stream, step: Step, scratch: Scratch) -> None:
+    """The first half of the variant "split": every split into `scratch`."""
     partials = step.rows * step.heads * splits(step.context)
     _room("split_outputs", scratch.outputs, partials * step.head_dim)
     _room("split_maxima", scratch.maxima, partials)
     _room("split_sums", scratch.sums, partials)
-    parts = (scratch.outputs, scratch.maxima, scratch.sums)
     tile = 4 if step.queries <= 4 else 8
     grid = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))
     kernel = f"attention_split_{step.kind}_{tile}"
-    stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*parts, *step.inputs()))
-    sizes = (np.int32(step.rows), np.int32(step.heads), np.int32(step.head_dim), np.int32(step.context))
-    block = -(-step.head_dim // 32) * 32  # a thread per value of a head
-    args = (step.out, *parts, step.position, *sizes)
-    stream.launch("attention", "attention_combine", grid=blocks(step.rows * step.heads), block=block, args=args)
+    stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*scratch.parts, *step.inputs()))
 
 
 def _room(name: str, buffer: Buffer, count: int) -> None:

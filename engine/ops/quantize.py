@@ -41,12 +41,17 @@ def quantize(stream: Stream, x: Buffer, *, out: Quantized) -> None:
     if cols % BLOCK:
         raise refuse("quantize", f"x has {cols} columns, expected a multiple of {BLOCK}")
     width = padded(cols)
-    require("quantize", "codes", out.codes, (rows, width), np.int8)
-    require("quantize", "scales", out.scales, (rows, width // BLOCK), np.float32)
-    require("quantize", "sums", out.sums, (rows, width // BLOCK), np.float32)
+    require_quantized("quantize", out, rows, width)
     sizes = int32("quantize", "rows", rows), int32("quantize", "cols", cols), int32("quantize", "padded", width)
     args = (out.codes, out.scales, out.sums, x, *sizes)
     stream.launch("quantize", "quantize", grid=blocks(rows * (width // CHUNK), WARPS), block=THREADS, args=args)
+
+
+def require_quantized(op: str, x: Quantized, rows: int, width: int) -> None:
+    """Checks that `x` holds rows of `width` values, pads included."""
+    require(op, "codes", x.codes, (rows, width), np.int8)
+    require(op, "scales", x.scales, (rows, width // BLOCK), np.float32)
+    require(op, "sums", x.sums, (rows, width // BLOCK), np.float32)
 
 
 def _first(buffer: Buffer, rows: int, cols: int) -> Buffer:

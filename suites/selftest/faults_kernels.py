@@ -116,7 +116,7 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
     # ---- attention ----
     Fault(
         name="splits-combined-from-the-last",
-        file="engine/kernels/attention.cu",
+        file="engine/kernels/attention_combine.cuh",
         old="        for (int s = 0; s < count; s++) {\n          const float next",
         new="        for (int s = count - 1; s >= 0; s--) {\n          const float next",
         checks=(_GRID_CASE,),
@@ -124,7 +124,7 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="splits-without-a-key-are-combined",
-        file="engine/kernels/attention.cu",
+        file="engine/kernels/attention_combine.cuh",
         old="const int visited = min((start + item / heads) / SPLIT + 1, splits);",
         new="const int visited = splits;",
         checks=(f"{_KERNELS}attention.py::test_shapes[{{device}}-3x4/1x34-at-0-of-513-float32]",),

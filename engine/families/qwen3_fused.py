@@ -1,0 +1,111 @@
+"""Qwen3 (dense), a step of one row in as few kernels as there are: the bits of engine/families/qwen3.py, without taps.
+
+Where a kernel does not take the types or the widths of a layer, its operations stand here one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.device import Buffer, Stream
+from engine.families.qwen3 import Buffers, Layer, Weights
+from engine.ops.activations import Activations, activations
+from engine.ops.add import add
+from engine.ops.attention import attention
+from engine.ops.attention_quantize import attention_quantize
+from engine.ops.matmul import matmul
+from engine.ops.matmul_group import Product, groupable, matmul_group
+from engine.ops.matmul_swiglu import matmul_swiglu, takes
+from engine.ops.qk_rope_append import qk_rope_append
+from engine.ops.quantize import BLOCK, padded
+from engine.ops.rms_norm import rms_norm
+from engine.ops.rms_norm_quantize import rms_norm_quantize
+from engine.ops.swiglu import swiglu
+from engine.weights import Weight
+
+
+def region(stream: Stream, w: Weights, b: Buffers) -> None:
+    """All layers for one row at `b.position`: b.x in, b.x out, keys and values appended."""
+    x, q, k, v = (buffer.rows(0, 1) for buffer in (b.x, b.q, b.k, b.v))
+    spec = w.spec
+    heads, kv_heads = (1, spec.heads, spec.head_dim), (1, spec.kv_heads, spec.head_dim)
+    for i, layer in enumerate(w.layers):
+        a = _normed(stream, b, x, layer.attn_norm, (layer.attn_q, layer.attn_k, layer.attn_v), eps=spec.eps)
+        projections = (
+            Product(weight=layer.attn_q, out=q, added=layer.attn_q_bias),
+            Product(weight=layer.attn_k, out=k, added=layer.attn_k_bias),
+            Product(weight=layer.attn_v, out=v, added=layer.attn_v_bias),
+        )
+        _products(stream, b, a, projections)
+        qk_rope_append(
+            stream, q.reshape(*heads), k.reshape(*kv_heads), v.reshape(*kv_heads), layer.attn_q_norm,
+            layer.attn_k_norm, b.cos, b.sin, b.position, eps=spec.eps, keys=b.keys[i], values=b.values[i],
+        )  # fmt: skip
+        a = _attended(stream, b, q.reshape(*heads), i, layer.attn_output)
+        _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),))
+        a = _normed(stream, b, x, layer.ffn_norm, (layer.ffn_gate, layer.ffn_up), eps=spec.eps)
+        a = _gated(stream, b, a, layer)
+        _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
+
+
+def head(stream: Stream, w: Weights, b: Buffers) -> None:
+    """Logits of the one row of b.x, into the first row of b.logits."""
+    a = _normed(stream, b, b.x.rows(0, 1), w.output_norm, (w.output,), eps=w.spec.eps)
+    _products(stream, b, a, (Product(weight=w.output, out=b.logits.rows(0, 1)),))
+
+
+def _normed(
+    stream: Stream, b: Buffers, x: Buffer, weight: Buffer, consumers: Sequence[Weight], *, eps: float
+) -> Activations:
+    h = b.normed.rows(0, 1)
+    if all(consumer.quantized for consumer in consumers):
+        out = b.quantized.view(1, padded(x.shape[1]))
+        rms_norm_quantize(stream, x, weight, eps=eps, out=out)
+        return Activations(values=h, quantized=out)
+    rms_norm(stream, x, weight, eps=eps, out=h)
+    return activations(stream, h, consumers, scratch=b.quantized)
+
+
+def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product]) -> None:
+    """In one launch if there is a kernel for it, else in one each, else by single operations."""
+    if a.quantized is not None and groupable([product.weight for product in products]):
+        matmul_group(stream, a.quantized, products)
+    elif len(products) > 1:
+        for product in products:
+            _products(stream, b, a, (product,))
+    else:
+        (product,) = products
+        if product.added is product.out:  # the residual
+            projected = b.projected.rows(0, 1)
+            matmul(stream, a.of(product.weight), product.weight, path="matvec", out=projected)
+            add(stream, product.out, projected, out=product.out)
+        else:
+            matmul(stream, a.of(product.weight), product.weight, path="matvec", out=product.out)
+            if product.added is not None:
+                add(stream, product.out, product.added, out=product.out)
+
+
+def _attended(stream: Stream, b: Buffers, q: Buffer, i: int, consumer: Weight) -> Activations:
+    scale = np.float32(1.0 / np.sqrt(np.float64(q.shape[2])))
+    attended = b.attended.rows(0, 1)
+    if consumer.quantized and q.shape[2] % BLOCK == 0:
+        out = b.quantized.view(1, padded(attended.shape[1]))
+        attention_quantize(
+            stream, q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=out
+        )  # fmt: skip
+        return Activations(values=attended, quantized=out)
+    attention(stream, q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=attended)
+    return activations(stream, attended, (consumer,), scratch=b.quantized)
+
+
+def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer) -> Activations:
+    gate, up = b.gate.rows(0, 1), b.up.rows(0, 1)
+    if a.quantized is not None and layer.ffn_down.quantized and takes(layer.ffn_gate, layer.ffn_up):
+        out = b.gated.view(1, padded(gate.shape[1]))
+        matmul_swiglu(stream, a.quantized, layer.ffn_gate, layer.ffn_up, out=out)
+        return Activations(values=gate, quantized=out)
+    _products(stream, b, a, (Product(weight=layer.ffn_gate, out=gate), Product(weight=layer.ffn_up, out=up)))
+    swiglu(stream, gate, up, out=gate)
+    return activations(stream, gate, (layer.ffn_down,), scratch=b.gated)

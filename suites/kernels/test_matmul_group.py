@@ -1,0 +1,81 @@
+"""matmul_group on every device against reference/ops/matmul_group.py, by bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.device import Device, LaunchError
+from engine.devices.host import HostDevice
+from engine.ops.matmul_group import PAIRS, Product, matmul_group
+from engine.weights import load_weight
+from reference.ops import matmul_group as oracle
+from reference.ops.activations import Activations
+from reference.ops.quantize import exact as quantize
+from suites.kernels.cases import GRIDS
+from suites.kernels.matmuls import VALUES, upload_quantized, values, weight
+from suites.models import assert_same_bits
+
+TYPES = ("Q8_0", "Q4_0", "Q5_0", "Q4_K", "Q5_K", "Q6_K")
+GROUPS = [(kind,) * count for kind in TYPES for count in (1, 2, 3)] + [(first, first, last) for first, last in sorted(PAIRS)]
+OUTPUTS = (70, 32, 33)
+
+
+def _check(
+    device: Device, types: tuple[str, ...], cols: int, rows: int = 1, *, added: str = "none", kind: str = "normal",
+    grid_limit: int | None = None,
+) -> None:  # fmt: skip
+    x = values(rows, cols, kind=kind)
+    tensors = [weight(name, OUTPUTS[i], cols, seed=i) for i, name in enumerate(types)]
+    shapes = {"bias": lambda n: (n,), "residual": lambda n: (rows, n)}
+    others = [
+        None if added == "none" else values(1, int(np.prod(shape := shapes[added](t.shape[0])))).reshape(shape)
+        for t in tensors
+    ]
+    expected = oracle.exact(Activations(values=x, quantized=quantize(x)), tensors, others)
+    quantized = upload_quantized(device, x)
+    products = []
+    for tensor, other in zip(tensors, others, strict=True):
+        out = device.alloc((rows, tensor.shape[0]), np.float32, "out")
+        out.fill(0xFF)
+        if added == "residual":
+            assert other is not None
+            out.write(other)
+        addend = out if added == "residual" else None if other is None else device.upload(other, "added")
+        products.append(Product(weight=load_weight(device, tensor, "weight"), out=out, added=addend))
+    matmul_group(device.stream(grid_limit=grid_limit), quantized, products)
+    for product, wanted in zip(products, expected, strict=True):
+        assert_same_bits(product.out.read().view(np.float32), wanted, f"matmul_group {types} {cols} {added}")
+    buffers = [*vars(quantized).values(), *(p.out for p in products), *(p.weight.buffer for p in products)]
+    for buffer in [*buffers, *(p.added for p in products if p.added not in (None, p.out))]:
+        device.free(buffer)
+
+
+@pytest.mark.parametrize("added", ["none", "bias", "residual"])
+@pytest.mark.parametrize("types", GROUPS, ids="+".join)
+def test_types(device: Device, types: tuple[str, ...], added: str) -> None:
+    _check(device, types, 768, added=added)
+
+
+@pytest.mark.parametrize("grid_limit", GRIDS)
+@pytest.mark.parametrize(
+    ("types", "cols", "rows"),
+    [(("Q8_0",), 704, 3), (("Q4_0",) * 3, 2112, 1), (("Q4_K", "Q4_K", "Q6_K"), 12544, 2), (("Q5_0",), 12416, 1)],
+)
+def test_widths(device: Device, types: tuple[str, ...], cols: int, rows: int, grid_limit: int | None) -> None:
+    """A short last chunk, several rows, and rows longer than a block stages at once with twelve warps."""
+    _check(device, types, cols, rows, added="residual", grid_limit=grid_limit)
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values(device: Device, kind: str) -> None:
+    _check(device, ("Q4_K", "Q4_K", "Q6_K"), 512, 2, kind=kind)
+
+
+def test_schedules(host_variant: HostDevice) -> None:
+    _check(host_variant, ("Q4_K", "Q4_K", "Q6_K"), 768, 2, added="residual", grid_limit=2)
+
+
+def test_other_types_are_refused(device: Device) -> None:
+    with pytest.raises(LaunchError, match=r"^matmul_group: no kernel for weights of Q8_0, Q6_K$"):
+        _check(device, ("Q8_0", "Q6_K"), 256)
