@@ -114,8 +114,9 @@ __device__ __forceinline__ void spread(float (&to)[CHUNK_BLOCKS], const float4& 
 }
 
 // Adds one chunk to the 32 x 32 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
-// row 8n + 2(lane % 4) + i % 2. With ALL every group n of 8 activation rows is worked on, else the first `live` ones.
-template <class Op, bool ALL>
+// row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows
+// count; whole fours of them are left out, because a branch at each would keep their steps from overlapping.
+template <class Op>
 __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const GemmStage<Op>& stage, int live) {
   const int warp = threadIdx.x / 32, t = threadIdx.x % 4, group = threadIdx.x % 32 / 4;
   const int output = warp % OUTPUT_WARPS * TILE_ROWS, row = warp / OUTPUT_WARPS * WARP_ROWS;
@@ -133,7 +134,7 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
     }
 #pragma unroll
   for (int n = 0; n < EIGHTS; n++) {
-    if (!ALL && n >= live) continue;
+    if (n % 4 == 0 && n >= live) break;
     const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[row + 8 * n + group]);
     float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {}, a[2][4] = {};
 #pragma unroll
@@ -189,8 +190,7 @@ __device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const sign
         if (group < groups) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);
         cargo.load_activations(next, scales, sums, rows - row_tile, cols);
       }
-      if (live > 0 && live < EIGHTS) add_chunk<Op, false>(total, stage, live);
-      if (live >= EIGHTS) add_chunk<Op, true>(total, stage, live);
+      if (live > 0) add_chunk<Op>(total, stage, live);
     }
 #pragma unroll
     for (int m = 0; m < 2; m++)

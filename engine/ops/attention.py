@@ -15,6 +15,7 @@ SPLIT = 256  # keys of a split
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
 PREFILL_TILE = 32  # queries of a block
+PREFILL_THREADS = 128
 SPLIT_THREADS = 288  # a thread per key of a split, and a warp that adds up
 
 Variant = Literal["auto", "split", "prefill"]
@@ -120,7 +121,7 @@ def attention(
 def _prefill(stream: Stream, step: _Step) -> None:
     kernel = f"attention_prefill_{step.kind}_{128 if step.head_dim <= 128 else 256}"
     grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
-    stream.launch("attention", kernel, grid=grid, block=THREADS, args=(step.out, *step.inputs()))
+    stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=(step.out, *step.inputs()))
 
 
 def _split(stream: Stream, step: _Step, scratch: Scratch) -> None:
