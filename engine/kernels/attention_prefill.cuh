@@ -26,17 +26,17 @@ struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
   int visible[TILE];
 };
 
-// The values of q and of this thread's keys t and t + 128 for one step of DIMS, on their way from global to shared memory.
+// The values of q and of this thread's keys (t and t + 128) for one step of DIMS, on their way to shared memory.
 template <class Cell> struct Staged {
   static const int PIECES = 2, DIMS = PIECES * Packed<Cell>::PER_PIECE;  // 16 of float16, 8 of float32
   static const int KEYS = SPLIT / PREFILL_THREADS, QUERIES = TILE * 8 / PREFILL_THREADS;
   uint4 key[KEYS][PIECES];
   float2 q[QUERIES];
 
-  // `words`: the first key, of which `seen` are visible, with `row_words` each; `query`: the heads of q that this thread
-  // brings, or null.
-  __device__ __forceinline__ void load(const unsigned* words, int row_words, int seen, const float* const (&query)[QUERIES],
-                                       int d0, int head_dim) {
+  // `words`: the first key, of which `seen` are visible, with `row_words` each; `query`: the heads of q that this
+  // thread brings, or null.
+  __device__ __forceinline__ void load(const unsigned* words, int row_words, int seen,
+                                       const float* const (&query)[QUERIES], int d0, int head_dim) {
     const int t = (int)threadIdx.x, d = d0 + 2 * (t & 7);
 #pragma unroll
     for (int i = 0; i < KEYS; i++) {
@@ -96,7 +96,8 @@ __device__ __forceinline__ void fold_scores(float (&s)[MINE][8], const float* q,
 // The s_j of a split, into shared.p. `seen`: keys that some query of the tile sees.
 template <class Cell>
 __device__ __forceinline__ void score_tile(PrefillShared& shared, const Cell* keys,
-                                           const float* const (&query)[Staged<Cell>::QUERIES], const Step& step, int kv_head, int first, int seen, float scale) {
+                                           const float* const (&query)[Staged<Cell>::QUERIES], const Step& step,
+                                           int kv_head, int first, int seen, float scale) {
   const int t = (int)threadIdx.x, head_dim = step.head_dim, row_words = head_dim / Packed<Cell>::PER_WORD;
   const Place place = {t >> 5, t & 31};
   const unsigned* words = cache_words(keys, step, kv_head, first);
@@ -142,7 +143,8 @@ __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, int vi
   __syncthreads();
 #pragma unroll
   for (int w = 0; w < WARPS; w++) top = nan_max(top, shared.tops[w * TILE + lane]);
-  for (int j = warp; j < visible; j += WARPS) shared.p[j * TILE + lane] = exp32(__fsub_rn(shared.p[j * TILE + lane], top));
+  for (int j = warp; j < visible; j += WARPS)
+    shared.p[j * TILE + lane] = exp32(__fsub_rn(shared.p[j * TILE + lane], top));
   return top;
 }
 

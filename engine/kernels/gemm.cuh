@@ -2,11 +2,11 @@
 #pragma once
 #include "weights.cuh"
 
-// ---- gemm: a block makes 128 outputs of 64 activation rows, a warp 32 of 32; weights are the A operand of the mma ----
+// ---- gemm: a block makes 128 outputs of 64 activation rows, a warp 32 of 64; weights are the mma's A operand ----
 
 static constexpr int GEMM_OUTPUTS = 128, GEMM_ROWS = 64, GEMM_THREADS = 128;
-static constexpr int OUTPUT_WARPS = GEMM_OUTPUTS / TILE_ROWS, SHARES = GEMM_THREADS / GEMM_OUTPUTS;
-static constexpr int WARP_ROWS = GEMM_ROWS / (GEMM_THREADS / 32 / OUTPUT_WARPS), EIGHTS = WARP_ROWS / 8;
+static constexpr int EIGHTS = GEMM_ROWS / 8;
+static_assert(GEMM_OUTPUTS == GEMM_THREADS && 2 * GEMM_ROWS == GEMM_THREADS, "how the threads share the loads");
 
 // Two neighbours that one load brings.
 template <class T> struct __align__(2 * sizeof(T)) Two {
@@ -22,15 +22,15 @@ template <class Op> struct __align__(16) GemmStage {
 };
 
 // Brings one chunk after the other from global to shared memory: codes and activations by copies that run beside the
-// arithmetic, the scales of weights through registers, because they are unpacked on the way. A thread brings every second
-// piece of one weight row and the scales of two of its blocks, two pieces of activations, and the terms of one block.
+// arithmetic, the scales of weights through registers, because they are unpacked on the way. A thread brings one weight
+// row, pieces of four activation rows, and of one activation row the scales or the sums.
 template <class Op> struct GemmCargo {
-  static constexpr int WEIGHTS = (Op::PIECES + SHARES - 1) / SHARES, X = GEMM_ROWS * CHUNK / PIECE_BYTES / GEMM_THREADS;
-  AsyncCopies<WEIGHTS + X + 1> copies;
-  typename Op::Pair pair[2 / SHARES];
+  static constexpr int X_ROWS = GEMM_THREADS / 8, X = GEMM_ROWS / X_ROWS;  // eight threads bring a row
+  AsyncCopies<Op::PIECES + X + 1> copies;
+  typename Op::Pair pair[CHUNK_BLOCKS / 2];
   const unsigned char* tile;  // of the chunk to load next
   const signed char* x;       // this thread's first piece of it
-  int block;                  // this thread's block of it, counted over all activation rows
+  int block;                  // the first of it in this thread's row, counted over all activation rows
 
   __device__ __forceinline__ void start(const unsigned char* weight, int group, int tiles, const signed char* codes,
                                         int row_tile, int cols) {
@@ -40,41 +40,39 @@ template <class Op> struct GemmCargo {
   }
   // `part`: which chunk of its tile.
   __device__ __forceinline__ void load_weight(GemmStage<Op>& stage, int part) {
-    const int output = threadIdx.x % GEMM_OUTPUTS, row = threadIdx.x % TILE_ROWS, half = threadIdx.x / GEMM_OUTPUTS;
+    const int row = threadIdx.x % TILE_ROWS;
     const uint4* pieces = reinterpret_cast<const uint4*>(tile) + row;
 #pragma unroll
-    for (int i = 0; i < WEIGHTS; i++)
-      if (SHARES * i + half < Op::PIECES)
-        copies.copy(&stage.codes[SHARES * i + half][output], pieces + Op::piece(part, SHARES * i + half) * TILE_ROWS);
+    for (int i = 0; i < Op::PIECES; i++)
+      copies.copy(&stage.codes[i][threadIdx.x], pieces + Op::piece(part, i) * TILE_ROWS);
 #pragma unroll
-    for (int i = 0; i < 2 / SHARES; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * half + 2 * i);
+    for (int i = 0; i < CHUNK_BLOCKS / 2; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
     if (part == Op::CHUNKS - 1) tile += Op::TILE_BYTES;
   }
   // `rows`: how many of this item's tile there are.
   __device__ __forceinline__ void load_activations(GemmStage<Op>& stage, const float* scales, const float* sums,
                                                    int rows, int cols) {
-    const int piece_row = threadIdx.x / 8;
 #pragma unroll
     for (int i = 0; i < X; i++) {
-      const bool present = piece_row + GEMM_THREADS / 8 * i < rows;
-      const signed char* piece = x + (present ? GEMM_THREADS / 8 * i * cols : 0);
-      copies.copy(&stage.x[piece_row + GEMM_THREADS / 8 * i][threadIdx.x % 8], reinterpret_cast<const uint4*>(piece), present);
+      const int row = threadIdx.x / 8 + X_ROWS * i;
+      const signed char* piece = x + (row < rows ? X_ROWS * i * cols : 0);
+      copies.copy(&stage.x[row][threadIdx.x % 8], reinterpret_cast<const uint4*>(piece), row < rows);
     }
     x += CHUNK;
     const int row = threadIdx.x % GEMM_ROWS;
     const bool present = row < rows;
     if (threadIdx.x < GEMM_ROWS)
       copies.copy(&stage.x_scales[row], reinterpret_cast<const float4*>(scales + (present ? block : 0)), present);
-    else if (Op::MINIMA && threadIdx.x < 2 * GEMM_ROWS)
+    else if (Op::MINIMA)
       copies.copy(&stage.x_sums[row], reinterpret_cast<const float4*>(sums + (present ? block : 0)), present);
     block += CHUNK_BLOCKS;
   }
   __device__ __forceinline__ void store_scales(GemmStage<Op>& stage, int part) const {
-    const int output = threadIdx.x % GEMM_OUTPUTS, half = threadIdx.x / GEMM_OUTPUTS;
+    const int output = threadIdx.x;
 #pragma unroll
-    for (int i = 0; i < 4 / SHARES; i++)
-      stage.scales[2 * half + i][output / 16 * 8 + output % 8].of[output / 8 % 2] =
-          Op::scale(pair[i / 2], part * CHUNK_BLOCKS + 2 * half + i);
+    for (int b = 0; b < CHUNK_BLOCKS; b++)
+      stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
+          Op::scale(pair[b / 2], part * CHUNK_BLOCKS + b);
   }
 };
 
@@ -86,14 +84,13 @@ template <class Op> struct SharedWords {
   }
 };
 
-// The four float(I) (float(J) for Q6_K) of one mma tile; elements 0, 1 belong to the first row's scale, 2, 3 to the second's.
-// With C = the bits of 1.5 * 2^23 the integer result, read as a float, is 1.5 * 2^23 + I exactly while |I| < 2^22 (the
-// largest, of Q8_0, is 2^19), and the subtraction is exact too: the same float(I) as a conversion, at full rate.
+// The four float(I) (float(J) for Q6_K) of one mma tile; elements 0, 1 belong to the scale of the first row, 2, 3 to that
+// of the second.
 template <class Op>
 __device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                                           const typename Op::Scale (&scale)[2]) {
+  const int zero[4] = {0, 0, 0, 0};
   if constexpr (Op::HALVES) {
-    const int zero[4] = {0, 0, 0, 0};
     const unsigned a_low[2] = {a[0], a[1]}, a_high[2] = {a[2], a[3]}, b_low[1] = {b[0]}, b_high[1] = {b[1]};
     int low[4], high[4];
     mma_m16n8k16_s8(low, a_low, b_low, zero);
@@ -101,7 +98,6 @@ __device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4
 #pragma unroll
     for (int i = 0; i < 4; i++) dot[i] = Op::dot(scale[i / 2], low[i], high[i]);
   } else {
-    const int zero[4] = {0, 0, 0, 0};
     int sum[4];
     mma_m16n8k32_s8(sum, a, b, zero);
 #pragma unroll
@@ -113,13 +109,12 @@ __device__ __forceinline__ void spread(float (&to)[CHUNK_BLOCKS], const float4& 
   to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
 }
 
-// Adds one chunk to the 32 x 32 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
-// row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows
-// count; whole fours of them are left out, because a branch at each would keep their steps from overlapping.
+// Adds one chunk to the 32 x 64 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
+// row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole fours of them are left
+// out, because a branch at each would keep their steps from overlapping.
 template <class Op>
 __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const GemmStage<Op>& stage, int live) {
-  const int warp = threadIdx.x / 32, t = threadIdx.x % 4, group = threadIdx.x % 32 / 4;
-  const int output = warp % OUTPUT_WARPS * TILE_ROWS, row = warp / OUTPUT_WARPS * WARP_ROWS;
+  const int t = threadIdx.x % 4, group = threadIdx.x % 32 / 4, output = threadIdx.x / 32 * TILE_ROWS;
   unsigned packed[CHUNK_BLOCKS][2][4];
   Two<typename Op::Scale> scale[CHUNK_BLOCKS][2];
 #pragma unroll
@@ -135,12 +130,12 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
 #pragma unroll
   for (int n = 0; n < EIGHTS; n++) {
     if (n % 4 == 0 && n >= live) break;
-    const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[row + 8 * n + group]);
+    const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[8 * n + group]);
     float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {}, a[2][4] = {};
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      spread(x_scales[i], stage.x_scales[row + 8 * n + 2 * t + i]);
-      if constexpr (Op::MINIMA) spread(x_sums[i], stage.x_sums[row + 8 * n + 2 * t + i]);
+      spread(x_scales[i], stage.x_scales[8 * n + 2 * t + i]);
+      if constexpr (Op::MINIMA) spread(x_sums[i], stage.x_sums[8 * n + 2 * t + i]);
     }
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++) {
@@ -172,9 +167,8 @@ __device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const sign
   pdl_launch_dependents();
   if ((int)blockIdx.x >= items) pdl_wait();  // no item: the wait of this block, without which its end says nothing
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
-    const int group = item / row_tiles * (GEMM_OUTPUTS / TILE_ROWS) + warp % OUTPUT_WARPS;  // loaded and worked on by this warp
-    const int row_tile = item % row_tiles * GEMM_ROWS, first_row = row_tile + warp / OUTPUT_WARPS * WARP_ROWS;
-    const int live = group < groups ? (rows - first_row + 7) / 8 : 0;
+    const int group = item / row_tiles * (GEMM_OUTPUTS / TILE_ROWS) + warp;  // of this warp
+    const int row_tile = item % row_tiles * GEMM_ROWS;
     cargo.start(weight, group, tiles, codes, row_tile, cols);
     __syncthreads();  // the stages of the item before are used up
     if (group < groups) cargo.load_weight(stages[0], 0);
@@ -190,7 +184,7 @@ __device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const sign
         if (group < groups) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);
         cargo.load_activations(next, scales, sums, rows - row_tile, cols);
       }
-      if (live > 0) add_chunk<Op>(total, stage, live);
+      if (group < groups) add_chunk<Op>(total, stage, (rows - row_tile + 7) / 8);
     }
 #pragma unroll
     for (int m = 0; m < 2; m++)
@@ -199,7 +193,7 @@ __device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const sign
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int output = group * TILE_ROWS + 16 * m + 8 * (i / 2) + lane / 4;
-          const long long row = first_row + 8 * n + 2 * (lane % 4) + i % 2;
+          const long long row = row_tile + 8 * n + 2 * (lane % 4) + i % 2;
           if (output < outputs && row < rows) y[row * outputs + output] = total[m][n][i];
         }
   }

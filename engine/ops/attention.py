@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
-from engine.ops.checks import THREADS, blocks, int32, refuse, require
+from engine.ops.checks import blocks, int32, refuse, require
 
 SPLIT = 256  # keys of a split
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
