@@ -16,7 +16,7 @@ class Toggles:
     graph: Literal["on", "off"] = "on"
     pdl: Literal["on", "off"] = "on"
     prefill: Literal["batched", "sequential"] = "batched"
-    chunk: int = 512
+    chunk: int = 2048
     kv: Literal["f32", "f16"] = "f16"
     matmul: Literal["auto", "matvec", "gemm"] = "auto"
     fused: Literal["on", "off"] = "on"

@@ -2,64 +2,77 @@
 #pragma once
 #include "weights.cuh"
 
-// ---- gemm: a block makes 128 outputs of 64 activation rows, a warp 32 of 32; weights are the A operand of the mma ----
+// ---- gemm: a block makes 128 outputs of 64 activation rows, a warp 32 of 64; weights are the mma's A operand ----
 
-static constexpr int GEMM_OUTPUTS = 128, GEMM_ROWS = 64, GEMM_THREADS = 256;
-static constexpr int X_WORDS = CHUNK / 4 + 4, X_SCALES = GEMM_ROWS + 8;  // padded so that no two lanes meet in a bank
+static constexpr int GEMM_OUTPUTS = 128, GEMM_ROWS = 64, GEMM_THREADS = 128;
+static constexpr int EIGHTS = GEMM_ROWS / 8;
+static_assert(GEMM_OUTPUTS == GEMM_THREADS && 2 * GEMM_ROWS == GEMM_THREADS, "how the threads share the loads");
 
-// One chunk of 128 columns in shared memory, weight codes still packed.
-template <class Op> struct GemmStage {
+// Two neighbours that one load brings.
+template <class T> struct __align__(2 * sizeof(T)) Two {
+  T of[2];
+};
+// One chunk of 128 columns in shared memory, weight codes still packed. Laid out so that the loads of a warp meet in no
+// bank, and what one lane needs of two weight rows or of two activation rows lies together.
+template <class Op> struct __align__(16) GemmStage {
   uint4 codes[Op::PIECES][GEMM_OUTPUTS];
-  typename Op::Scale scales[CHUNK_BLOCKS][GEMM_OUTPUTS];
-  uint4 x[GEMM_ROWS][X_WORDS / 4];
-  float x_scales[CHUNK_BLOCKS][X_SCALES], x_sums[CHUNK_BLOCKS][X_SCALES];
+  uint4 x[GEMM_ROWS][CHUNK / PIECE_BYTES + 1];                     // one more, so that eight rows meet in no bank
+  Two<typename Op::Scale> scales[CHUNK_BLOCKS][GEMM_OUTPUTS / 2];  // rows 16i + j and 16i + j + 8 at 8i + j
+  float4 x_scales[GEMM_ROWS], x_sums[Op::MINIMA ? GEMM_ROWS : 1];   // of the four blocks of a row
 };
 
-// What one thread carries from global to shared memory: every second piece of one weight row, one block of one
-// activation row.
+// Brings one chunk after the other from global to shared memory: codes and activations by copies that run beside the
+// arithmetic, the scales of weights through registers, because they are unpacked on the way. A thread brings one weight
+// row, pieces of four activation rows, and of one activation row the scales or the sums.
 template <class Op> struct GemmCargo {
-  uint4 codes[(Op::PIECES + 1) / 2];
-  typename Op::Pair pair;
-  uint4 x[2];
-  float x_scale, x_sum;
+  static constexpr int X_ROWS = GEMM_THREADS / 8, X = GEMM_ROWS / X_ROWS;  // eight threads bring a row
+  AsyncCopies<Op::PIECES + X + 1> copies;
+  typename Op::Pair pair[CHUNK_BLOCKS / 2];
+  const unsigned char* tile;  // of the chunk to load next
+  const signed char* x;       // this thread's first piece of it
+  int block;                  // the first of it in this thread's row, counted over all activation rows
 
-  __device__ __forceinline__ void load_weight(const unsigned char* weight, int group, int tiles, int chunk) {
-    const unsigned char* tile = weight + ((long long)group * tiles + chunk / Op::CHUNKS) * Op::TILE_BYTES;
-    const int row = threadIdx.x % TILE_ROWS, half = threadIdx.x / GEMM_OUTPUTS;
-    pair = Op::pair(tile, row, chunk % Op::CHUNKS * CHUNK_BLOCKS + 2 * half);
-#pragma unroll
-    for (int i = 0; i < (Op::PIECES + 1) / 2; i++)
-      if (2 * i + half < Op::PIECES) codes[i] = load_piece(tile, Op::piece(chunk % Op::CHUNKS, 2 * i + half), row);
+  __device__ __forceinline__ void start(const unsigned char* weight, int group, int tiles, const signed char* codes,
+                                        int row_tile, int cols) {
+    tile = weight + (long long)group * tiles * Op::TILE_BYTES;
+    x = codes + (long long)(row_tile + (int)threadIdx.x / 8) * cols + threadIdx.x % 8 * PIECE_BYTES;
+    block = (row_tile + (int)threadIdx.x % GEMM_ROWS) * (cols / BLOCK);
   }
-  // `block` counts the blocks of 32 of all activation rows; negative is past the last row.
-  __device__ __forceinline__ void load_activations(const signed char* codes, const float* scales, const float* sums,
-                                                   int block) {
-    x[0] = x[1] = make_uint4(0, 0, 0, 0);
-    x_scale = x_sum = 0.0f;
-    if (block < 0) return;
-    const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2LL * block;
-    x[0] = pieces[0];
-    x[1] = pieces[1];
-    x_scale = scales[block];
-    if constexpr (Op::MINIMA) x_sum = sums[block];
+  // `part`: which chunk of its tile.
+  __device__ __forceinline__ void load_weight(GemmStage<Op>& stage, int part) {
+    const int row = threadIdx.x % TILE_ROWS;
+    const uint4* pieces = reinterpret_cast<const uint4*>(tile) + row;
+#pragma unroll
+    for (int i = 0; i < Op::PIECES; i++)
+      copies.copy(&stage.codes[i][threadIdx.x], pieces + Op::piece(part, i) * TILE_ROWS);
+#pragma unroll
+    for (int i = 0; i < CHUNK_BLOCKS / 2; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
+    if (part == Op::CHUNKS - 1) tile += Op::TILE_BYTES;
   }
-  __device__ __forceinline__ void store_weight(GemmStage<Op>& stage, int chunk) const {
-    const int output = threadIdx.x % GEMM_OUTPUTS, half = threadIdx.x / GEMM_OUTPUTS;
+  // `rows`: how many of this item's tile there are.
+  __device__ __forceinline__ void load_activations(GemmStage<Op>& stage, const float* scales, const float* sums,
+                                                   int rows, int cols) {
 #pragma unroll
-    for (int i = 0; i < (Op::PIECES + 1) / 2; i++)
-      if (2 * i + half < Op::PIECES) stage.codes[2 * i + half][output] = codes[i];
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int b = 2 * half + i;
-      stage.scales[b][output] = Op::scale(pair, chunk % Op::CHUNKS * CHUNK_BLOCKS + b);
+    for (int i = 0; i < X; i++) {
+      const int row = threadIdx.x / 8 + X_ROWS * i;
+      const signed char* piece = x + (row < rows ? X_ROWS * i * cols : 0);
+      copies.copy(&stage.x[row][threadIdx.x % 8], reinterpret_cast<const uint4*>(piece), row < rows);
     }
+    x += CHUNK;
+    const int row = threadIdx.x % GEMM_ROWS;
+    const bool present = row < rows;
+    if (threadIdx.x < GEMM_ROWS)
+      copies.copy(&stage.x_scales[row], reinterpret_cast<const float4*>(scales + (present ? block : 0)), present);
+    else if (Op::MINIMA)
+      copies.copy(&stage.x_sums[row], reinterpret_cast<const float4*>(sums + (present ? block : 0)), present);
+    block += CHUNK_BLOCKS;
   }
-  __device__ __forceinline__ void store_activations(GemmStage<Op>& stage) const {
-    const int row = threadIdx.x / CHUNK_BLOCKS, b = threadIdx.x % CHUNK_BLOCKS;
-    stage.x[row][2 * b] = x[0];
-    stage.x[row][2 * b + 1] = x[1];
-    stage.x_scales[b][row] = x_scale;
-    if constexpr (Op::MINIMA) stage.x_sums[b][row] = x_sum;
+  __device__ __forceinline__ void store_scales(GemmStage<Op>& stage, int part) const {
+    const int output = threadIdx.x;
+#pragma unroll
+    for (int b = 0; b < CHUNK_BLOCKS; b++)
+      stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
+          Op::scale(pair[b / 2], part * CHUNK_BLOCKS + b);
   }
 };
 
@@ -71,14 +84,13 @@ template <class Op> struct SharedWords {
   }
 };
 
-// The four float(I) (float(J) for Q6_K) of one mma tile; elements 0, 1 belong to the first row's scale, 2, 3 to the second's.
-// With C = the bits of 1.5 * 2^23 the integer result, read as a float, is 1.5 * 2^23 + I exactly while |I| < 2^22 (the
-// largest, of Q8_0, is 2^19), and the subtraction is exact too: the same float(I) as a conversion, at full rate.
+// The four float(I) (float(J) for Q6_K) of one mma tile; elements 0, 1 belong to the scale of the first row, 2, 3 to that
+// of the second.
 template <class Op>
 __device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                                           const typename Op::Scale (&scale)[2]) {
+  const int zero[4] = {0, 0, 0, 0};
   if constexpr (Op::HALVES) {
-    const int zero[4] = {0, 0, 0, 0};
     const unsigned a_low[2] = {a[0], a[1]}, a_high[2] = {a[2], a[3]}, b_low[1] = {b[0]}, b_high[1] = {b[1]};
     int low[4], high[4];
     mma_m16n8k16_s8(low, a_low, b_low, zero);
@@ -86,56 +98,66 @@ __device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4
 #pragma unroll
     for (int i = 0; i < 4; i++) dot[i] = Op::dot(scale[i / 2], low[i], high[i]);
   } else {
-    const int start[4] = {0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000};
     int sum[4];
-    mma_m16n8k32_s8(sum, a, b, start);
+    mma_m16n8k32_s8(sum, a, b, zero);
 #pragma unroll
-    for (int i = 0; i < 4; i++) dot[i] = __fsub_rn(__int_as_float(sum[i]), 12582912.0f);
+    for (int i = 0; i < 4; i++) dot[i] = __int2float_rn(sum[i]);
   }
 }
 
-// Adds one chunk to the 32 x 32 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
-// row 8n + 2(lane % 4) + i % 2. With ALL every group n of 8 activation rows is worked on, else the first `live` ones.
-template <class Op, bool ALL>
-__device__ __forceinline__ void add_chunk(float (&total)[2][4][4], const GemmStage<Op>& stage, int live) {
-  const int warp = threadIdx.x / 32, t = threadIdx.x % 4, group = threadIdx.x % 32 / 4;
-  const int output = warp % 4 * TILE_ROWS + group, row = warp / 4 * 32;
+__device__ __forceinline__ void spread(float (&to)[CHUNK_BLOCKS], const float4& from) {
+  to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
+}
+
+// Adds one chunk to the 32 x 64 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
+// row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole fours of them are left
+// out, because a branch at each would keep their steps from overlapping.
+template <class Op>
+__device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const GemmStage<Op>& stage, int live) {
+  const int t = threadIdx.x % 4, group = threadIdx.x % 32 / 4, output = threadIdx.x / 32 * TILE_ROWS;
+  unsigned packed[CHUNK_BLOCKS][2][4];
+  Two<typename Op::Scale> scale[CHUNK_BLOCKS][2];
 #pragma unroll
-  for (int m = 0; m < 2; m++) {
-    float a[4][4] = {};
-#pragma unroll 1
+  for (int b = 0; b < CHUNK_BLOCKS; b++)
+#pragma unroll
+    for (int m = 0; m < 2; m++) {
+      scale[b][m] = stage.scales[b][output / 2 + 8 * m + group];
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+        Op::codes(packed[b][m][half], packed[b][m][2 + half],
+                  SharedWords<Op>{stage, output + 16 * m + 8 * half + group}, b, t);
+    }
+#pragma unroll
+  for (int n = 0; n < EIGHTS; n++) {
+    if (n % 4 == 0 && n >= live) break;
+    const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[8 * n + group]);
+    float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {}, a[2][4] = {};
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      spread(x_scales[i], stage.x_scales[8 * n + 2 * t + i]);
+      if constexpr (Op::MINIMA) spread(x_sums[i], stage.x_sums[8 * n + 2 * t + i]);
+    }
+#pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++) {
-      unsigned packed[4];
-      typename Op::Scale scale[2];
+      const unsigned x[2] = {words[8 * b + t], words[8 * b + 4 + t]};
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int at = output + 16 * m + 8 * half;
-        Op::codes(packed[half], packed[2 + half], SharedWords<Op>{stage, at}, b, t);
-        scale[half] = stage.scales[b][at];
-      }
-#pragma unroll
-      for (int n = 0; n < 4; n++) {
-        if (!ALL && n >= live) continue;
-        const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[row + 8 * n + group]);
-        const unsigned x[2] = {words[8 * b + t], words[8 * b + 4 + t]};
-        const int first = row + 8 * n + 2 * t;
+      for (int m = 0; m < 2; m++) {
         float dot[4];
-        tile_dots<Op>(dot, packed, x, scale);
+        tile_dots<Op>(dot, packed[b][m], x, scale[b][m].of);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          a[n][i] = Op::step(a[n][i], scale[i / 2], dot[i], stage.x_scales[b][first + i % 2],
-                             Op::MINIMA ? stage.x_sums[b][first + i % 2] : 0.0f);
+          a[m][i] = Op::step(a[m][i], scale[b][m].of[i / 2], dot[i], x_scales[i % 2][b], x_sums[i % 2][b]);
       }
     }
 #pragma unroll
-    for (int n = 0; n < 4; n++)
+    for (int m = 0; m < 2; m++)
 #pragma unroll
-      for (int i = 0; i < 4; i++) total[m][n][i] = __fadd_rn(total[m][n][i], a[n][i]);
+      for (int i = 0; i < 4; i++) total[m][n][i] = __fadd_rn(total[m][n][i], a[m][i]);
   }
 }
 
 template <class Op>
-__device__ __forceinline__ void gemm(GemmStage<Op>& stage, float* y, const signed char* codes, const float* scales,
+__device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const signed char* codes, const float* scales,
                                      const float* sums, const unsigned char* weight, int rows, int outputs, int cols) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int chunks = cols / CHUNK, tiles = cols / Op::COLS, groups = (outputs + TILE_ROWS - 1) / TILE_ROWS;
@@ -145,36 +167,33 @@ __device__ __forceinline__ void gemm(GemmStage<Op>& stage, float* y, const signe
   pdl_launch_dependents();
   if ((int)blockIdx.x >= items) pdl_wait();  // no item: the wait of this block, without which its end says nothing
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
-    const int group = item / row_tiles * (GEMM_OUTPUTS / TILE_ROWS) + warp % 4;  // loaded and worked on by this warp
-    const int row_tile = item % row_tiles * GEMM_ROWS, first_row = row_tile + warp / 4 * 32;
-    const int carried = row_tile + (int)threadIdx.x / CHUNK_BLOCKS;
-    int block = carried < rows ? carried * (cols / BLOCK) + (int)threadIdx.x % CHUNK_BLOCKS : -(1 << 30);
-    const int live = group < groups ? (rows - first_row + 7) / 8 : 0;
-    if (group < groups) cargo.load_weight(weight, group, tiles, 0);
+    const int group = item / row_tiles * (GEMM_OUTPUTS / TILE_ROWS) + warp;  // of this warp
+    const int row_tile = item % row_tiles * GEMM_ROWS;
+    cargo.start(weight, group, tiles, codes, row_tile, cols);
+    __syncthreads();  // the stages of the item before are used up
+    if (group < groups) cargo.load_weight(stages[0], 0);
     pdl_wait();
-    cargo.load_activations(codes, scales, sums, block);
-    float total[2][4][4] = {};
+    cargo.load_activations(stages[0], scales, sums, rows - row_tile, cols);
+    float total[2][EIGHTS][4] = {};
     for (int chunk = 0; chunk < chunks; chunk++) {
-      __syncthreads();
-      if (group < groups) cargo.store_weight(stage, chunk);
-      cargo.store_activations(stage);
-      __syncthreads();
+      GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
+      if (group < groups) cargo.store_scales(stage, chunk % Op::CHUNKS);
+      cargo.copies.wait();
+      __syncthreads();  // this chunk is there, and the one before used up
       if (chunk + 1 < chunks) {
-        if (group < groups) cargo.load_weight(weight, group, tiles, chunk + 1);
-        block += CHUNK_BLOCKS;
-        cargo.load_activations(codes, scales, sums, block);
+        if (group < groups) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);
+        cargo.load_activations(next, scales, sums, rows - row_tile, cols);
       }
-      if (live > 0 && live < 4) add_chunk<Op, false>(total, stage, live);
-      if (live >= 4) add_chunk<Op, true>(total, stage, live);
+      if (group < groups) add_chunk<Op>(total, stage, (rows - row_tile + 7) / 8);
     }
 #pragma unroll
     for (int m = 0; m < 2; m++)
 #pragma unroll
-      for (int n = 0; n < 4; n++)
+      for (int n = 0; n < EIGHTS; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int output = group * TILE_ROWS + 16 * m + 8 * (i / 2) + lane / 4;
-          const long long row = first_row + 8 * n + 2 * (lane % 4) + i % 2;
+          const long long row = row_tile + 8 * n + 2 * (lane % 4) + i % 2;
           if (output < outputs && row < rows) y[row * outputs + output] = total[m][n][i];
         }
   }

@@ -30,6 +30,19 @@ __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   return v;
 }
 
+// Copies of 16 bytes from global memory to shared memory that run beside the thread: what is copied is there for this
+// thread after its wait(), for others after the next barrier. MOST: copies of a thread between two waits, at most.
+template <int MOST> struct AsyncCopies {
+  // Without `present` the 16 bytes become zero and nothing is read.
+  template <class T> __device__ __forceinline__ void copy(T* shared, const T* global, bool present = true) {
+    static_assert(sizeof(T) == 16, "one piece");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
+                 "l"(global), "r"(present ? 16 : 0)
+                 : "memory");
+  }
+  __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+};
+
 // float16 by its bits. To float: exact. From float: round to nearest even, past 65504 infinity, NaN stays NaN.
 __device__ __forceinline__ float half_to_float(unsigned short half) {
   float value;

@@ -200,6 +200,23 @@ def test_int8_tiles(bench: Bench, depth: int) -> None:
     _same(got, (product + c).astype(np.int32))
 
 
+def test_async_copies(bench: Bench) -> None:
+    """256 * 7 pieces, so that every piece has its neighbour i ^ 1."""
+    pieces = np.random.default_rng(16).integers(0, 2**32, (1792, 4), dtype=np.uint32)
+    expected = np.where((np.arange(1792) % 3 != 0)[:, None], pieces, np.uint32(0))[np.arange(1792) ^ 1]
+    _same(bench.run("copied", (pieces.shape, np.uint32), [pieces], np.int32(len(pieces))), expected)
+
+
+def test_the_host_copies_as_late_as_the_wait() -> None:
+    pieces = np.random.default_rng(17).integers(0, 2**32, (300, 4), dtype=np.uint32)
+    opened = open_device("host", kernel_dirs=(KERNELS,))
+    source, out = opened.upload(pieces, "in"), opened.alloc((2, 300, 4), np.uint32, "out")
+    opened.stream().launch("conformance", "copied_late", grid=1, block=256, args=(out, source, np.int32(300)))
+    before = np.tile(np.array([1, 2, 3, 4], np.uint32), (300, 1))
+    _same(out.read(), np.stack([before, pieces]))
+    opened.close()
+
+
 def test_butterfly_sum(bench: Bench) -> None:
     values = np.random.default_rng(32).standard_normal((500, 32)).astype(np.float32)
     values *= np.float32(10) ** np.random.default_rng(33).integers(-4, 5, values.shape).astype(np.float32)

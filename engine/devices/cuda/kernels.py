@@ -15,7 +15,7 @@ from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.memory import CudaBuffer
 from engine.devices.cuda.support import Cuda, checked
 
-SHARED_LIMIT = 48 * 1024  # bytes a block has without opting in to more
+SHARED_LIMIT = 64 * 1024  # bytes of a block; above 48 KiB every kernel opts in, and all GPUs from sm_80 on have these
 SLOT = 8  # bytes; every argument gets a slot of the widest kind
 
 # struct codes and sizes in bytes of the kinds of argument; a slot that is not full is padded
@@ -39,6 +39,9 @@ class Kernel:
         attribute = driver.CUfunction_attribute
         self.max_threads = int(self._attribute(driver, attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK))
         self.static_shared = int(self._attribute(driver, attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES))
+        dynamic = attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        allowed = driver.cuFuncSetAttribute(function, dynamic, SHARED_LIMIT - self.static_shared)
+        checked(driver, allowed, f"{name}: {dynamic.name}")
         self.sizes = tuple(_parameter_sizes(driver, function))
         self._storage = ctypes.create_string_buffer(SLOT * max(1, len(self.sizes)))
         base = ctypes.addressof(self._storage)

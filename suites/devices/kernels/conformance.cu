@@ -59,6 +59,39 @@ extern "C" __global__ void integer_operations(int* out, const float* a, const fl
   }
 }
 
+// out: (n, 4): piece i ^ 1 of in: (n, 4), zeros for every third piece; brought by copies into poisoned shared memory.
+extern "C" __global__ void copied(uint4* out, const uint4* in, int n) {
+  __shared__ uint4 pieces[256];
+  AsyncCopies<1> copies;
+  pdl_launch_dependents();
+  pdl_wait();
+  for (int start = (int)(blockIdx.x * blockDim.x); start < n; start += (int)(gridDim.x * blockDim.x)) {
+    const int t = (int)threadIdx.x, i = start + t;
+    pieces[t] = make_uint4(~0u, ~0u, ~0u, ~0u);
+    __syncthreads();
+    if (i < n) copies.copy(&pieces[t], in + i, i % 3 != 0);
+    copies.wait();
+    __syncthreads();
+    if (i < n) out[i] = pieces[t ^ 1];
+    __syncthreads();
+  }
+}
+// out: (2, n, 4): what lies in shared memory before the wait (on a GPU undefined) and after it
+extern "C" __global__ void copied_late(uint4* out, const uint4* in, int n) {
+  __shared__ uint4 pieces[256];
+  AsyncCopies<1> copies;
+  pdl_launch_dependents();
+  pdl_wait();
+  for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x) {
+    uint4& piece = pieces[threadIdx.x];
+    piece = make_uint4(1, 2, 3, 4);
+    copies.copy(&piece, in + i);
+    out[i] = piece;
+    copies.wait();
+    out[n + i] = piece;
+  }
+}
+
 // out: (tiles, 16, 8), a: (tiles, 16, 32) and b: (tiles, 8, 32) int8 in words of 4, c: (tiles, 16, 8); a warp a block.
 extern "C" __global__ void mma_k32(int* out, const unsigned* a, const unsigned* b, const int* c, int tiles) {
   pdl_launch_dependents();

@@ -11,6 +11,26 @@ static inline void pdl_launch_dependents() {}
 
 static inline uint4 load_streaming(const uint4* address) { return *address; }
 
+// cp.async. Copies as late as the GPU may: at the wait, so that a use before it finds what was there before.
+template <int MOST> struct AsyncCopies {
+  struct Copy {
+    uint4* shared;
+    const uint4* global;  // null: zeros
+  };
+  Copy pending[MOST];
+  int count = 0;
+
+  template <class T> void copy(T* shared, const T* global, bool present = true) {
+    static_assert(sizeof(T) == 16, "one piece");
+    if (count == MOST) __builtin_trap();
+    pending[count++] = {(uint4*)shared, present ? (const uint4*)global : nullptr};
+  }
+  void wait() {
+    for (int i = 0; i < count; i++) *pending[i].shared = pending[i].global ? *pending[i].global : uint4{0, 0, 0, 0};
+    count = 0;
+  }
+};
+
 // mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
 static inline void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const int (&c)[4],
                                    int site = __builtin_LINE()) {
