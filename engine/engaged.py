@@ -40,6 +40,7 @@ class Tally:
     one_row_steps: int = 0
     one_row_graph_launches: int = 0
     batched_rows: int = 0
+    batched_passes: int = 0
     batched_steps: int = 0  # counted by the kernel that runs once a step
 
     def one_row(self, before: Counters, after: Counters) -> None:
@@ -48,6 +49,7 @@ class Tally:
 
     def batched(self, rows: int, steps: int) -> None:
         self.batched_rows += rows
+        self.batched_passes += 1
         self.batched_steps += steps
 
     def engagements(
@@ -82,10 +84,11 @@ class Tally:
         if toggles.prefill == "sequential":
             engaged: bool | None = rows == 0
             return Engagement(asked="sequential", engaged=engaged, reason="", detail=f"{rows} rows in batches")
-        engaged = None if rows == 0 else steps < rows or rows == 1
-        reason = "" if engaged else "no prefill yet" if rows == 0 else "every row took a step of its own"
-        if engaged and toggles.chunk == 1:
-            engaged, reason = None, "chunk is 1"
+        if rows == self.batched_passes:
+            reason = "no pass held more than one row" if rows else "no prefill yet"
+            return Engagement(asked="batched", engaged=None, reason=reason, detail=f"{rows} rows in {steps} steps")
+        engaged = steps == self.batched_passes
+        reason = "" if engaged else f"{self.batched_passes} passes took {steps} steps"
         return Engagement(asked="batched", engaged=engaged, reason=reason, detail=f"{rows} rows in {steps} steps")
 
     def _fused(self, toggles: Toggles, log: LaunchLog) -> Engagement:

@@ -101,7 +101,14 @@ class Prover:
             return Check(name=name, when=when, status="not_applicable", reason="this device has no such launch")
         other = self._twins[toggle]
         left, right = (own, other) if self._toggles[toggle] == left_value else (other, own)
-        return judge(name, when, left, right, toggle=toggle, values=(left_value, right_value))
+        check = judge(name, when, left, right, toggle=toggle, values=(left_value, right_value))
+        if (
+            toggle == "prefill"
+            and check.differing == 0
+            and min(int(self._toggles["chunk"]), len(self._tokens.prefilled)) == 1
+        ):
+            return Check(name=name, when=when, status="not_applicable", reason="no pass can hold more than one row")
+        return check
 
 
 def flipped(toggles: Toggles, name: str) -> dict[str, str | int]:

@@ -6,6 +6,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +60,8 @@ def require_folder(folder: Path, what: str) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write the whole file or leave what was there: a temporary file beside it, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    # Not the whole name, which may be as long as the system allows.
+    temporary = path.with_name(f".{path.name[:32]}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -67,7 +69,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the name itself may be what is wrong
+            temporary.unlink()
         raise BadCall(f"{path}: cannot write ({error.strerror})") from None
     except BaseException:
         temporary.unlink(missing_ok=True)

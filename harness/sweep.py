@@ -65,7 +65,10 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
         if sweep.resume is None:
             _remove(folder)
         raise
-    _make_rows(sweep, folder, planned, made, progress, peers)
+    try:
+        _make_rows(sweep, folder, planned, made, progress, peers)
+    except OSError as error:  # the disk is full, or the folder gone
+        raise BadCall(f"the sweep cannot go on: {error.strerror} ({error.filename or folder})") from None
     if not any(logs.iterdir()):
         logs.rmdir()
     return folder

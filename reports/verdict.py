@@ -121,6 +121,10 @@ def decide(run: StoredRun) -> Verdict:
     )
 
 
+ORACLE = "engine = oracle"
+OWED = ("graph = direct", "batched = sequential", ORACLE)  # the comparisons of every row
+
+
 def outcome(row: Row, ceilings: Sequence[Ceiling]) -> Outcome:
     """What a stored row adds up to. A stored "ok" is believed only as far as its proof and the ceilings carry it."""
     if row.status in _STATUS_OUTCOMES:
@@ -172,7 +176,9 @@ def _implausible(row: Row, ceilings: Sequence[Ceiling]) -> str:
 
 
 def _shown(row: Row, when: When) -> bool:
-    return any(check.when == when and check.status == "passed" for check in row.proof)
+    """Whether the proof is whole: the oracle agreed, and each other comparison was made or says why it could not be."""
+    checks = {check.name: check for check in row.proof if check.when == when}
+    return set(OWED) <= set(checks) and checks[ORACLE].status == "passed"
 
 
 def _reasons(run: StoredRun) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ def report(run: Path, against: Path | None, as_json: bool) -> int:
 
 def write_report(folder: Path, *, as_json: bool, against: Path | None = None) -> int:
     """Write the report, say the verdict and where it is on the last line; returns the exit code."""
+    from reference.spec.gguf_file import shown_path
     from reports.run_report import write_report as write
 
     verdict = write(folder, against=against)
@@ -42,5 +43,5 @@ def write_report(folder: Path, *, as_json: bool, against: Path | None = None) ->
         return verdict.exit_code
     for reason in verdict.reasons:
         click.echo(reason)
-    click.echo(f"{verdict.headline}; report: {place}")
+    click.echo(f"{verdict.headline}; report: {shown_path(place)}")
     return verdict.exit_code

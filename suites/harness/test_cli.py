@@ -168,7 +168,10 @@ def test_report_is_made_of_stored_rows_and_exits_with_their_verdict(tmp_path: Pa
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"report: {tmp_path / 'report.html'}")
 
 
-def test_parity_counts_checks_and_writes_junit(tmp_path: Path, capfd: Captured) -> None:
+def test_parity_counts_checks_and_writes_junit(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     junit = tmp_path / "junit.xml"
     call = ["parity", "harness/test_where.py", "-k", "selects", "-n", "1", "--junit-xml", str(junit), "--json"]
     assert zeroulp(call) == 0
@@ -176,11 +179,21 @@ def test_parity_counts_checks_and_writes_junit(tmp_path: Path, capfd: Captured) 
     assert found["checks"]["passed"] == 14
     assert found["failures"] == []
     assert 'tests="14"' in junit.read_text()
+    assert list(tmp_path.iterdir()) == [junit], "nothing else is left behind"
 
 
 def test_parity_that_runs_nothing_cannot_tell(capfd: Captured) -> None:
     assert zeroulp(["parity", "harness/test_where.py", "-k", "no_such_test", "-n", "1"]) == 3
     assert capfd.readouterr().out.splitlines()[-1] == "CANNOT TELL: no check was run"
+
+
+def test_the_last_line_is_the_verdict_whatever_the_folder_is_called(tmp_path: Path, capsys: Captured) -> None:
+    folder = tmp_path / "new\nline"
+    folder.mkdir()
+    write_record(folder / PLAN, plan("a"))
+    write_record(folder / ENVIRONMENT, environment())
+    assert zeroulp(["report", str(folder)]) == 2
+    assert capsys.readouterr().out.splitlines()[-1].startswith("BROKEN: 1 row missing; report: ")
 
 
 @pytest.mark.parametrize(("ended", "code"), [(0, 0), (1, 1), (-9, 2), (2, 2), (3, 2)])

@@ -13,7 +13,7 @@ from harness.proof import NOTHING_FINITE, PAIRS, Evidence, Prover, flipped, judg
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 
-TOGGLES: dict[str, str | int] = {"graph": "on", "prefill": "batched", "pdl": "on", "kv": "f16"}
+TOGGLES: dict[str, str | int] = {"chunk": 128, "graph": "on", "prefill": "batched", "pdl": "on", "kv": "f16"}
 TOKENS = proof_tokens(VOCAB, prefilled=6, decoded=3)
 EXPECTED = np.stack([formula(i, int(token)) for i, token in enumerate(TOKENS.ids)])
 

@@ -36,7 +36,7 @@ def test_batched_equals_sequential(device: Device, models: Models, sequential_ro
     tokens, rows = sequential_rows
     s = session(device, models.micro(), context=1000, chunk=1000)
     assert_same_bits(s.prefill(tokens[:length], all_logits=True), rows[:length], f"{length} tokens at once")
-    assert s.engaged()["prefill"].engaged is True, s.engaged()["prefill"]
+    assert s.engaged()["prefill"].engaged is (True if length > 1 else None), s.engaged()["prefill"]
 
 
 @pytest.mark.parametrize("seed", range(4))
