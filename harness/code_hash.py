@@ -14,7 +14,7 @@ RESULT_CODE = (
     "engine",
     "reference",
     "harness/adapters",
-    *(f"harness/{stem}.py" for stem in ("compare", "measure", "proof", "schema", "worker", "work_model")),
+    *(f"harness/{stem}.py" for stem in ("compare", "job", "measure", "proof", "row", "schema", "worker", "work_model")),
 )
 MODEL_CODE = ("reference/synth", "reference/quant")
 

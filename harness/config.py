@@ -77,6 +77,9 @@ def _group(table: _Table, folder: Path) -> Group:
     quants = table.texts("quants") if "quants" in table.data else ()
     if not quants and not all(is_path(model) for model in models):
         raise table.fault("models", "quants: expected for a model that is made by name")
+    shapes = tuple(_shape(shape) for shape in table.tables("shapes"))
+    if not shapes:
+        raise table.fault("shapes", "expected at least one shape")
     devices = table.texts("devices") if "devices" in table.data else DEVICES
     for device in devices:
         if device not in DEVICES:
@@ -86,7 +89,7 @@ def _group(table: _Table, folder: Path) -> Group:
         quants=quants,
         seed=table.whole("seed", 1, minimum=0),
         devices=devices,
-        shapes=tuple(_shape(shape) for shape in table.tables("shapes")),
+        shapes=shapes,
         toggles=_toggles(table),
         exclude=tuple(_exclusion(item) for item in table.tables("exclude")),
     )
@@ -130,6 +133,8 @@ def _toggles(table: _Table) -> dict[str, tuple[Value, ...]]:
 
 def _exclusion(table: _Table) -> dict[str, tuple[Value, ...]]:
     table.only(*ROW_FIELDS)
+    if not table.data:
+        raise table.fault("exclude", "an exclusion without fields would match every row")
     return {name: table.values(name) for name in table.data}
 
 

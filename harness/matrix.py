@@ -40,7 +40,8 @@ class RowConfig:
 def expand(config: Config, device: str) -> list[RowConfig]:
     """The rows of a configuration on one device, exclusions applied, in an order that keeps a model's rows together."""
     rows = [row for group in config.groups if device in group.devices for row in _group_rows(group, device)]
-    unique = {repr(sorted(row.fields().items())): row for row in rows}
+    # The model itself is part of the key: a seed or a path may be all that tells two rows apart.
+    unique = {(row.model, repr(sorted(row.fields().items()))): row for row in rows}
     if not unique:
         raise BadCall(f"the matrix has no row for device {device}")
     return list(unique.values())

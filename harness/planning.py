@@ -40,6 +40,8 @@ class Sweep:
     command: str
     environment: Mapping[str, str]
     workers: int
+    peer: Path | None = None  # a llama-bench binary to run beside the rows
+    peer_json: Path | None = None  # or a file of its output
     worker: Sequence[str] = WORKER
 
 
@@ -67,7 +69,7 @@ def selected(sweep: Sweep) -> list[RowConfig]:
 def row_id(row: RowConfig, model: ModelFacts, *, repeats: int, device: str, code: str) -> str:
     """Content key: a row is made again exactly when one of these changes."""
     shape = msgspec.structs.asdict(row.shape)
-    parts = [model.name, model.sha256, shape, dict(row.toggles), repeats, device, code, NUMERICS]
+    parts = [model.name, model.quant, model.sha256, shape, dict(row.toggles), repeats, device, code, NUMERICS]
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

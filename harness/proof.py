@@ -25,6 +25,7 @@ PAIRS: Mapping[str, tuple[str, str, str]] = {
     "pdl": ("on", "off", "pdl = no pdl"),
 }
 ORACLE = "engine = oracle"
+NOTHING_FINITE = "no logit is finite: that they are equal shows nothing"
 
 # From the engine's logits to their comparison with the oracle's, and what the oracle computed, in words.
 Oracle = Callable[[Logits], tuple[Comparison, str]]
@@ -114,8 +115,10 @@ def judge(name: str, when: When, left: Evidence, right: Evidence, *, toggle: str
     sides = [(value, side.engaged[toggle]) for value, side in zip(values, (left, right), strict=True)]
     result = compare(left.logits, right.logits)
     reasons = [text for value, path in sides if (text := not_as_asked(toggle, value, path))]
-    if toggle == "pdl" and sides[0][1].engaged is None:
+    if result.same and toggle == "pdl" and sides[0][1].engaged is None:
         return Check(name=name, when=when, status="not_applicable", reason=sides[0][1].reason)
+    if result.same and not reasons and nothing_finite(left.logits):
+        return Check(name=name, when=when, status="not_applicable", reason=NOTHING_FINITE)
     if not result.same:
         reasons.insert(
             0, f"{result.differing} of {result.values} values differ" if result.values else "nothing compared"
@@ -134,6 +137,11 @@ def judge(name: str, when: When, left: Evidence, right: Evidence, *, toggle: str
     )
 
 
+def nothing_finite(logits: Logits) -> bool:
+    """Whether a NaN or an infinity somewhere in the model has drowned all that the sides could differ in."""
+    return not np.isfinite(logits).any()
+
+
 def not_as_asked(toggle: str, value: str, path: Path) -> str:
     """Empty if the side took the path it stands for, else why not. For graph, `engaged` means it was replayed."""
     expected = not (toggle == "graph" and value == "off")
@@ -148,6 +156,8 @@ def described(toggle: str, path: Path) -> str:
 
 
 def _oracle_check(own: Evidence, result: Comparison, extent: str, when: When) -> Check:
+    if result.same and nothing_finite(own.logits):
+        return Check(name=ORACLE, when=when, status="not_applicable", reason=NOTHING_FINITE)
     return Check(
         name=ORACLE,
         when=when,

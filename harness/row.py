@@ -131,7 +131,7 @@ def _oracle(job: RowJob, loaded: LoadedModel, tokens: ProofTokens) -> Oracle:
         return lambda logits: (compare(logits, expected), f"exact form, whole model, kv {kv}")
 
     def sampled(logits: Logits) -> tuple[Comparison, str]:
-        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded)
+        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
 
     return sampled
 

@@ -14,6 +14,8 @@ SCHEMA = 1
 Status = Literal["ok", "parity_failed", "crashed", "hung", "out_of_memory", "not_applicable", "error"]
 CheckStatus = Literal["passed", "failed", "not_applicable"]
 When = Literal["before", "after"]
+Phase = Literal["prefill", "decode"]
+PeerStatus = Literal["ok", "failed", "unmatched"]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +118,33 @@ class Row(Record, frozen=True, kw_only=True):
     seconds: float  # wall clock of the row, model loading included
 
 
+class Peer(Record, frozen=True, kw_only=True):
+    """One line of peers.jsonl: what another program measured, or why it has no figure.
+
+    "ok" and "failed" name the model, shape and phase of our rows that it stands beside; "unmatched" is an entry of a
+    user's file that belongs to none. Texts but `program`, `source` and `command` are the program's own.
+    """
+
+    schema: int = SCHEMA
+    id: str  # of what was measured: a later line of the same id replaces this one
+    program: str  # "llama-bench"
+    source: str  # the binary, or the file with its output
+    status: PeerStatus
+    reason: str = ""  # one line, empty when ok
+    model: ModelFacts | None = None
+    shape: Shape | None = None
+    phase: Phase | None = None
+    position: int = 0  # tokens in the cache before the first that was timed
+    tps: Spread | None = None  # tokens / s
+    label: str = ""  # the model as the program calls it
+    build: str = ""  # commit and number
+    gpu: str = ""
+    kv: str = ""  # storage type of the KV cache
+    flags: dict[str, str | int] = {}  # the settings it reports
+    command: str = ""  # as we called it; empty for a file
+    started: str  # UTC, ISO 8601
+
+
 class PlannedRow(Record, frozen=True, kw_only=True):
     """A row that a run owes. One without a Row of the same id is missing."""
 
@@ -138,6 +167,7 @@ class Plan(Record, frozen=True, kw_only=True):
     where: str = ""
     device: str = ""
     repeats: int = 0  # 0: as the matrix says
+    peer: str = ""  # NAME=PATH of a program that is measured beside the rows
 
 
 class Gpu(Record, frozen=True, kw_only=True):

@@ -1,10 +1,12 @@
-"""A run folder: plan.json, environment.json and append-only rows.jsonl. They are the truth; all else is derived."""
+"""A run folder: plan.json, environment.json and append-only rows.jsonl and peers.jsonl. They are the truth."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import TypeVar
 import msgspec
 
 from harness.errors import BadCall
-from harness.schema import SCHEMA, Environment, Plan, PlannedRow, Row
+from harness.schema import SCHEMA, Environment, Peer, Plan, PlannedRow, Row
 
-PLAN, ENVIRONMENT, ROWS = "plan.json", "environment.json", "rows.jsonl"
+PLAN, ENVIRONMENT, ROWS, PEERS = "plan.json", "environment.json", "rows.jsonl", "peers.jsonl"
 
-T = TypeVar("T", Plan, Environment, Row)
+T = TypeVar("T", Plan, Environment, Row, Peer)
+Line = TypeVar("Line", Row, Peer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class StoredRun:
     rows: tuple[Row, ...]
     missing: tuple[PlannedRow, ...]  # planned, but without a row
     problems: tuple[str, ...]  # lines that could not be read, one text each
+    peers: tuple[Peer, ...] = ()  # the last of each id
 
 
 def utc_now() -> str:
@@ -56,7 +60,8 @@ def require_folder(folder: Path, what: str) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write the whole file or leave what was there: a temporary file beside it, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    # Not the whole name, which may be as long as the system allows.
+    temporary = path.with_name(f".{path.name[:32]}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -64,7 +69,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the name itself may be what is wrong
+            temporary.unlink()
         raise BadCall(f"{path}: cannot write ({error.strerror})") from None
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -75,11 +81,10 @@ def write_record(path: Path, record: Plan | Environment) -> None:
     write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
 
 
-class RowWriter:
-    """Appends rows; each is on disk when `append` returns. A torn last line of a killed run is closed off first."""
+class LineWriter:
+    """Appends records; each is on disk when `append` returns. A torn last line of a killed run is closed off first."""
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / ROWS
+    def __init__(self, path: Path) -> None:
         try:
             self._file = path.open("ab")
         except OSError as error:
@@ -87,8 +92,8 @@ class RowWriter:
         if not _ends_a_line(path):
             self._file.write(b"\n")
 
-    def append(self, row: Row) -> None:
-        self._file.write(msgspec.json.encode(row) + b"\n")
+    def append(self, record: Row | Peer) -> None:
+        self._file.write(msgspec.json.encode(record) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -96,12 +101,29 @@ class RowWriter:
         self._file.close()
 
 
+class RowWriter(LineWriter):
+    """Of a run folder's rows."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / ROWS)
+
+
+def append_peers(folder: Path, peers: Iterable[Peer]) -> None:
+    """Add lines to a run folder's peers.jsonl, which is there only if there are some."""
+    for peer in peers:
+        writer = LineWriter(folder / PEERS)
+        writer.append(peer)
+        writer.close()
+
+
 def read_run(folder: Path) -> StoredRun:
     """Read a run folder. Raises BadCall if it is none; a torn or foreign row line is a problem, not an error."""
     plan = _read_record(folder / PLAN, Plan)
-    environment = _read_record(folder / ENVIRONMENT, Environment)
+    environment = read_environment(folder)
     found, problems = read_rows(folder / ROWS)
     rows = {row.id: row for row in found}
+    peers, bad_peers = read_peers(folder / PEERS)
+    problems += bad_peers
     foreign = len(rows.keys() - {row.id for row in plan.rows})
     if foreign:
         problems.append(f"{foreign} rows were made with other code or another matrix than the plan's and are not shown")
@@ -115,32 +137,48 @@ def read_run(folder: Path) -> StoredRun:
         rows=tuple(rows[row.id] for row in plan.rows if row.id in rows),
         missing=tuple(row for row in plan.rows if row.id not in rows),
         problems=tuple(problems),
+        peers=peers,
     )
+
+
+def read_environment(folder: Path) -> Environment:
+    """Of a run folder. Raises BadCall if it has none."""
+    return _read_record(folder / ENVIRONMENT, Environment)
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[str]]:
     """All rows of a rows.jsonl in the order written, and one text for each line that is not a row."""
+    return _read_lines(path, Row)
+
+
+def read_peers(path: Path) -> tuple[tuple[Peer, ...], list[str]]:
+    """The last of each id of a peers.jsonl, in the order first met, and one text for each line that is no peer."""
+    found, problems = _read_lines(path, Peer)
+    return tuple({peer.id: peer for peer in found}.values()), problems
+
+
+def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
     if not path.exists():
         return [], []
-    rows: list[Row] = []
+    records: list[Line] = []
     problems: list[str] = []
     data = path.read_bytes()
     for number, line in enumerate(data.splitlines(), start=1):
         if not line:
             continue
         try:
-            rows.append(_decode(line, Row))
+            records.append(_decode(line, kind))
         except msgspec.MsgspecError as error:
             torn = number == data.count(b"\n") + 1
             problems.append(f"{path.name} line {number}: {'torn, skipped' if torn else f'skipped ({error})'}")
-    return rows, problems
+    return records, problems
 
 
 def _read_record(path: Path, kind: type[T]) -> T:
     try:
         return _decode(path.read_bytes(), kind)
     except OSError as error:
-        raise BadCall(f"{path}: not a run folder of bench-allrows ({error.strerror})") from None
+        raise BadCall(f"{path}: not a run folder ({error.strerror})") from None
     except msgspec.MsgspecError as error:
         raise BadCall(f"{path}: not a {kind.__name__.lower()} of schema {SCHEMA} ({error})") from None
 

@@ -13,6 +13,8 @@ from harness.adapters.settings import NUMERICS, BadInput
 from harness.environment import environment
 from harness.errors import BadCall
 from harness.job import Probe, ProbeJob, Refusal, RowJob
+from harness.peer import PROGRAM
+from harness.peer_sweep import Peers, open_peers, require_peer
 from harness.planning import Planned, Sweep, plan_rows, selected
 from harness.progress import SweepProgress
 from harness.runner import Finished, Pool, Started, Task, run
@@ -46,6 +48,7 @@ class Interrupted(KeyboardInterrupt):
 
 def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
     """Make all rows; returns the run folder. Raises BadInput or BadCall before the first row, Interrupted after it."""
+    require_peer(sweep)
     configs = selected(sweep)
     require_folder(sweep.cache, "cache folder")
     folder = sweep.resume or new_run_folder(sweep.results)
@@ -54,6 +57,7 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
         logs.mkdir(exist_ok=True)
         probe = _probe(sweep, logs, progress)
         planned = plan_rows(sweep, configs, probe, progress)
+        peers = open_peers(sweep, planned, folder, progress)
         made = environment(sweep.device, probe, command=sweep.command)
         _write_plan(sweep, folder, planned)
         write_record(folder / ENVIRONMENT, made)
@@ -61,7 +65,10 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
         if sweep.resume is None:
             _remove(folder)
         raise
-    _make_rows(sweep, folder, planned, made, progress)
+    try:
+        _make_rows(sweep, folder, planned, made, progress, peers)
+    except OSError as error:  # the disk is full, or the folder gone
+        raise BadCall(f"the sweep cannot go on: {error.strerror} ({error.filename or folder})") from None
     if not any(logs.iterdir()):
         logs.rmdir()
     return folder
@@ -99,12 +106,18 @@ def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[Planned]) -> None:
         where=sweep.where,
         device=sweep.device,
         repeats=sweep.repeats,
+        peer=f"{PROGRAM}={sweep.peer}" if sweep.peer else "",
     )
     write_record(folder / PLAN, plan)
 
 
 def _make_rows(
-    sweep: Sweep, folder: Path, planned: Sequence[Planned], made: Environment, progress: SweepProgress
+    sweep: Sweep,
+    folder: Path,
+    planned: Sequence[Planned],
+    made: Environment,
+    progress: SweepProgress,
+    peers: Peers,
 ) -> None:
     known, _ = read_rows(folder / ROWS)
     final = {row.id for row in known if row.status in FINAL}
@@ -131,7 +144,10 @@ def _make_rows(
             if isinstance(event, Started):
                 progress.started(waiting[event.key].row)
             else:
-                keep(_row(waiting[event.key].row, made, event))
+                row = waiting[event.key].row
+                keep(_row(row, made, event))
+                peers.after(row)  # the next row starts when it is done
+        peers.rest()
     except KeyboardInterrupt:
         raise Interrupted(folder, len(planned) - len(waiting), len(planned)) from None
     finally:

@@ -32,6 +32,7 @@ class Point:
     rate: float
     roof: str  # name of the ceiling that limits here
     percent: float  # of that roof; NaN if no ceiling was measured
+    title: str = ""  # what a picture calls it, if not model and weight type
 
 
 def per_second(ceiling: Ceiling) -> float | None:
@@ -43,6 +44,29 @@ def per_second(ceiling: Ceiling) -> float | None:
 def points(run: StoredRun) -> tuple[Point, ...]:
     """All measured phases of all rows."""
     return tuple(point for row in run.rows for point in row_points(row, run.environment.ceilings))
+
+
+def moves(run: StoredRun, before: StoredRun) -> tuple[tuple[Point, Point], ...]:
+    """Points of an earlier run with those of the same configuration now, as far as there is exactly one.
+
+    Rows are the same if model, weight type, shape, device and all toggles that both runs know are.
+    """
+    found: list[tuple[Point, Point]] = []
+    for row in run.rows:
+        olds = [old for old in before.rows if _same(old, row)]
+        if len(olds) == 1:
+            was = {point.phase: point for point in row_points(olds[0], before.environment.ceilings)}
+            now = row_points(row, run.environment.ceilings)
+            found += [(was[point.phase], point) for point in now if point.phase in was]
+    return tuple(found)
+
+
+def _same(old: Row, row: Row) -> bool:
+    def facts(one: Row) -> tuple[object, ...]:
+        return one.model.name, one.model.quant, one.shape, one.device
+
+    shared = old.toggles.keys() & row.toggles.keys()
+    return facts(old) == facts(row) and all(old.toggles[name] == row.toggles[name] for name in shared)
 
 
 def row_points(row: Row, ceilings: Sequence[Ceiling]) -> tuple[Point, ...]:

@@ -103,12 +103,15 @@ def decide(run: StoredRun) -> Verdict:
     counts = Counter(outcome(row, run.environment.ceilings) for row in run.rows)
     counts["missing"] = len(run.missing)
     codes = {OUTCOMES[name].exit_code for name, number in counts.items() if number}
+    failed_peers = [peer for peer in run.peers if peer.status == "failed"]
+    codes |= {2} if failed_peers else set()
     if counts["proven"] == 0:
         codes.add(3)
     code = next(code for code in PRECEDENCE if code in codes or code == 0)
     icon, word, _ = EXIT_CODES[code]
     ordered = {name: counts[name] for name in OUTCOMES}
     parts = [f"{plural(number, 'row')} {name}" for name, number in ordered.items() if number]
+    parts += [f"{plural(len(failed_peers), 'figure')} of the peer failed"] if failed_peers else []
     return Verdict(
         exit_code=code,
         icon=icon,
@@ -187,6 +190,12 @@ def _reasons(run: StoredRun) -> tuple[str, ...]:
         first = one_line(run.missing[0].id)
         reasons.append(
             f"✗ {plural(len(run.missing), 'planned row')} missing; first: row {first}; resume the run to add them"
+        )
+    peers = [peer for peer in run.peers if peer.status == "failed"]
+    if peers:
+        first = one_line(peers[0].reason)
+        reasons.append(
+            f"✗ {plural(len(peers), 'figure')} of the peer failed; first: {first}; resume the run to add them"
         )
     if not run.rows and not run.missing:
         reasons.append("? the plan holds no rows, so nothing was compared")

@@ -49,8 +49,12 @@ def probe(name: str, cache: Path, *, ceilings: bool) -> Probe:
         if isinstance(device, HostDevice):
             flags = " ".join(find_compiler(None).flags("fast"))
             return _probe(device, None, flags, ())
-        measured = gpu_ceilings(device) if ceilings else ()
-        return _probe(device, _gpu(device), " ".join(OPTIONS), measured)
+        return gpu_probe(device, ceilings=ceilings)
+
+
+def gpu_probe(device: CudaDevice, *, ceilings: bool) -> Probe:
+    """The same for a GPU that is open already; nothing is compiled that is not needed."""
+    return _probe(device, _gpu(device), " ".join(OPTIONS), gpu_ceilings(device) if ceilings else ())
 
 
 def _probe(device: Device, gpu: Gpu | None, flags: str, ceilings: tuple[Ceiling, ...]) -> Probe:

@@ -86,13 +86,16 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         return self.weights.memory_bytes
 
     def sampled_parity(
-        self, toggles: Mapping[str, str | int], tokens: NDArray[np.int64], decoded: list[int]
+        self, toggles: Mapping[str, str | int], tokens: NDArray[np.int64], decoded: list[int], logits: Logits
     ) -> tuple[Comparison, str]:
-        """Op by op against the oracle, in a session of its own: one batched pass, then one-row steps."""
+        """Op by op against the oracle, in a session of its own: one batched pass, then one-row steps.
+
+        `logits` of the row's engine, all positions, must be what that session got.
+        """
         settings = {**toggles, "graph": "off", "prefill": "batched", "chunk": len(tokens)}
         engine = self.engine(settings, context=len(tokens) + len(decoded))
         try:
-            return sampled_parity(engine.session, self.model, tokens, decoded)
+            return sampled_parity(engine.session, self.model, tokens, decoded, logits)
         finally:
             engine.close()
 

@@ -28,6 +28,15 @@ class ModelFile:
     facts: ModelFacts
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What another program would say of a model file."""
+
+    architecture: str
+    layers: int
+    tensor_bytes: int  # of all tensors, without header and padding
+
+
 def synthetic_path(name: str, quant: str, seed: int, cache: Path) -> Path:
     """Where the cache keeps a model; its name changes with the code that makes it."""
     return cache / "models" / f"{name}-{quant}-seed{seed}-{code_hash(MODEL_CODE)}.gguf"
@@ -67,6 +76,16 @@ def file_quant(path: Path) -> str:
     for info in open_model(path).file.tensors.values():
         types[info.type] += info.nbytes
     return types.most_common(1)[0][0]
+
+
+def file_facts(path: Path) -> FileFacts:
+    """Of a model file. Raises BadInput if it is no model."""
+    model = open_model(path)
+    return FileFacts(
+        architecture=str(model.file.metadata["general.architecture"]),
+        layers=model.spec.layers,
+        tensor_bytes=sum(info.nbytes for info in model.file.tensors.values()),
+    )
 
 
 def open_file(path: Path) -> Model:

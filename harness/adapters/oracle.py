@@ -22,14 +22,17 @@ from reference.spec.model import Model
 ORACLE_CODE = ("reference",)
 
 
-def checked_tokens(model: Model, tokens: Tokens) -> NDArray[np.int64]:
-    """As an array. Raises BadInput for none at all or one outside the vocabulary."""
+def checked_tokens(model: Model, tokens: Tokens, *, more: int = 0) -> NDArray[np.int64]:
+    """As an array. Raises BadInput for none at all, one outside the vocabulary, or, with `more`, too many positions."""
     ids = np.asarray(tokens, np.int64)
     if ids.ndim != 1 or not ids.size:
         raise BadInput("tokens: expected at least one token id")
     bad = ids[(ids < 0) | (ids >= model.spec.vocab)]
     if bad.size:
         raise BadInput(f"token id {bad[0]}: the vocabulary has 0 .. {model.spec.vocab - 1}")
+    positions = len(ids) + more
+    if positions > model.spec.context_train:
+        raise BadInput(f"context {positions}: expected 1 to the model's {model.spec.context_train} positions")
     return ids
 
 
@@ -42,7 +45,7 @@ def exact_logits(model: Model, tokens: Tokens, *, kv: str) -> Logits:
 
 def exact_tokens(model: Model, tokens: Tokens, n: int, *, kv: str) -> list[int]:
     """n greedy ids behind `tokens`, ties to the lowest."""
-    ids = checked_tokens(model, tokens)
+    ids = checked_tokens(model, tokens, more=n)
     cache = qwen3.new_cache(model, len(ids) + n, kv=kv, form=EXACT)
     chosen: list[int] = []
     step = [int(token) for token in ids]
@@ -65,9 +68,19 @@ def cached_exact_logits(model: Model, sha256: str, tokens: NDArray[np.int64], *,
     key = json.dumps([sha256, tokens.tolist(), kv, code_hash(ORACLE_CODE)])
     path = cache / "oracle" / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npy"
     with locked(path):
-        if not path.exists():
+        logits = _read(path)
+        if logits is None:
+            logits = exact_logits(model, tokens, kv=kv)
             buffer = io.BytesIO()
-            np.save(buffer, exact_logits(model, tokens, kv=kv))
+            np.save(buffer, logits)
             write_atomically(path, buffer.getvalue())
-        logits: Logits = np.load(path)
         return logits
+
+
+def _read(path: Path) -> Logits | None:
+    """None if there is no such file, or what is left of one after a crash of the machine."""
+    try:
+        logits: Logits = np.load(path)
+    except (OSError, EOFError, ValueError):
+        return None
+    return logits

@@ -28,25 +28,28 @@ ROW_EDGES = (0, 15, 16, 63, 64)  # of the row tiles of the matmul and attention 
 
 
 def sampled_parity(
-    session: Session, model: Model, tokens: NDArray[np.int64], decoded: list[int]
+    session: Session, model: Model, tokens: NDArray[np.int64], decoded: list[int], logits: Array
 ) -> tuple[Comparison, str]:
-    """Prefill `tokens`, decode `decoded`, check each op of each step.
+    """Prefill `tokens`, decode `decoded`, check each op of each step, and at the end `logits`.
 
     The session prefills them in one pass (its chunk and max_batch are that large) and runs without a graph meanwhile.
+    `logits` (all positions, vocab) are what another session made of the same tokens: they must be this one's where
+    this one has some, from the last prefilled token on. Without that, the oracle would vouch for this session alone.
     """
     checker = OpByOp(model, context=len(tokens) + len(decoded), kv=session.toggles.kv)
     session.reset()
     session.tap = checker.tap
     try:
         checker.begin(tokens, position=0)
-        session.prefill(tokens)
+        own = [session.prefill(tokens)]
         for i, token in enumerate(decoded):
             checker.begin(np.array([token]), position=len(tokens) + i)
-            session.decode(token)
+            own.append(session.decode(token)[None])
     finally:
         session.tap = no_tap
     text = f"exact form, {len(checker.parts)} ops on sampled rows, {OUTPUTS} outputs of each matmul"
-    return joined(checker.parts), text
+    linked = compare(logits[len(tokens) - 1 :], np.concatenate(own))
+    return joined([*checker.parts, ("logits of the row against those of the checked ops:", linked)]), text
 
 
 class OpByOp:

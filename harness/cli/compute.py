@@ -61,7 +61,7 @@ def logits(
     from harness.store import write_atomically
 
     ids = read_tokens(tokens, tokens_file)
-    require_place(output)
+    require_place(output, model=model)
     opened = open_file(model)
     engaged: Mapping[str, Engagement] = {}
     values: np.ndarray[Any, Any]

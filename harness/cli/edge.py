@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +47,10 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str) -> int:
         cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
         click.echo(f"zeroulp: {str(cause) or 'interrupted'}", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PASS
+    except SystemExit:
+        # Click's answer to a broken pipe: the reader of our output has gone, and whatever the verdict was, it was not
+        # heard. Its exit code, 1, would say that bits differ.
+        return CANNOT_TELL
     except MemoryError:
         return _refuse("this machine has not enough memory for it")
     except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from harness.errors import BadCall
 F = TypeVar("F", bound=Callable[..., Any])
 
 LARGEST_ID = 2**31 - 1
+LONGEST_ID = 20  # characters
 FILE = click.Path(path_type=Path)
 
 
@@ -48,12 +50,14 @@ def read_tokens(tokens: str | None, tokens_file: Path | None) -> list[int]:
     return [_id(word, where) for word in words]
 
 
-def require_place(path: Path) -> None:
-    """Raises BadCall early if a result cannot be written to `path`."""
+def require_place(path: Path, *, model: Path) -> None:
+    """Raises BadCall early if a result cannot be written to `path`, or would replace the model it is made from."""
     if path.is_dir():
         raise BadCall(f"{path}: is a folder, expected the name of a file to write")
     if not path.parent.is_dir():
         raise BadCall(f"{path}: the folder {path.parent} does not exist")
+    if path.exists() and model.exists() and path.samefile(model):
+        raise BadCall(f"{path}: is the model itself, expected the name of another file to write")
 
 
 def _text(path: Path) -> str:
@@ -66,10 +70,9 @@ def _text(path: Path) -> str:
 
 
 def _id(word: str, where: str) -> int:
-    try:
-        value = int(word[:20])
-    except ValueError:
-        raise BadCall(f"{where}: {word[:40]!r} is not a token id, expected whole numbers such as 1,2,3") from None
-    if abs(value) > LARGEST_ID:
-        raise BadCall(f"{where}: token id {value} is outside every vocabulary")
-    return value
+    # No more digits than an id can have, and none of what int() would read besides: 1_000, other scripts.
+    if not re.fullmatch(r"[+-]?[0-9]+", word):
+        raise BadCall(f"{where}: {word[:40]!r} is not a token id, expected whole numbers such as 1,2,3")
+    if len(word) > LONGEST_ID or abs(int(word)) > LARGEST_ID:
+        raise BadCall(f"{where}: token id {word[:40]} is outside every vocabulary")
+    return int(word)

@@ -19,6 +19,7 @@ from harness.errors import BadCall
 
 STATES = ("passed", "failed", "error", "not applicable", "skipped")
 USAGE_ERROR = 4  # of pytest: a bad option
+ENDED = (0, 1, 5)  # of pytest: it came to its end, with all passed, some failed, or none chosen
 
 
 @click.command()
@@ -64,7 +65,7 @@ def parity(
         tests = [json.loads(line) for line in lines.read_text().splitlines()]
     if code == USAGE_ERROR:
         raise BadCall("the suites could not be started; the lines above say why")
-    return _conclude(tests, as_json=as_json)
+    return _conclude(tests, as_json=as_json, ended=code in ENDED)
 
 
 def _target(root: Path, suite: str | None) -> Path:
@@ -87,10 +88,12 @@ def _pytest(root: Path, target: Path, options: Sequence[str]) -> int:
     return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
 
-def _conclude(tests: Sequence[dict[str, Any]], *, as_json: bool) -> int:
-    """Print the table and the verdict; returns the exit code."""
+def _conclude(tests: Sequence[dict[str, Any]], *, as_json: bool, ended: bool) -> int:
+    """Print the table and the verdict; returns the exit code. Suites that did not come to their end are broken."""
     total = Counter(test["state"] for test in tests)
-    code = _exit_code(total)
+    code = _exit_code(total) if ended else edge.BROKEN
+    if not ended:
+        click.echo("the suites did not come to their end; the lines above may say why", err=True)
     failures = [test for test in tests if test["state"] in ("failed", "error")]
     if as_json:
         counts = {state: total[state] for state in STATES}

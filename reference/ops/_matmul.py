@@ -73,6 +73,7 @@ def floats(x: Activations, w: F32) -> F32:
     return _fold(len(values), w.shape, CHUNK, step, wide)
 
 
+@np.errstate(all="ignore")
 def ideal(x: Activations, weight: Tensor) -> F64:
     """float64 mathematics on the dequantised weights; the activations are not quantised."""
     return x.values.astype(np.float64) @ dequantize(weight).astype(np.float64).T

@@ -36,8 +36,16 @@ class Box:
         )
 
 
-def draw(points: Sequence[Point], ceilings: Sequence[Ceiling], theme: Theme) -> Figure:
-    """The picture. The best point of each model, weight type and phase has a label; the others are dots."""
+def draw(
+    points: Sequence[Point],
+    ceilings: Sequence[Ceiling],
+    theme: Theme,
+    moves: Sequence[tuple[Point, Point]] = (),
+) -> Figure:
+    """The picture. The best point of each model, weight type and phase has a label; the others are dots.
+
+    `moves` are points of an earlier run with where they are now: an arrow each, from a hollow mark.
+    """
     figure = new_figure(theme, height=HEIGHT)
     axes = figure.add_subplot()
     dress(axes, theme)
@@ -45,9 +53,9 @@ def draw(points: Sequence[Point], ceilings: Sequence[Ceiling], theme: Theme) -> 
     axes.set_yscale("log")
     axes.grid(which="major", color=theme.grid, linewidth=0.6)
     axes.set_axisbelow(True)
-    left, right = _limits(axes, points, ceilings)
-    _roofs(axes, ceilings, left, right, theme)
-    taken: list[Box] = []
+    left, right = _limits(axes, [*points, *(before for before, _ in moves)], ceilings)
+    taken = _roofs(axes, ceilings, left, right, theme)
+    _arrows(axes, moves, theme)
     for at, (phase, marker) in enumerate((("decode", "o"), ("prefill", "^"))):
         mine = [point for point in points if point.phase == phase]
         if mine:
@@ -63,6 +71,21 @@ def draw(points: Sequence[Point], ceilings: Sequence[Ceiling], theme: Theme) -> 
     axes.set_ylabel("TOP/s, 10¹² operations per second")
     axes.legend(loc="lower right", fontsize=FONT, frameon=False, labelcolor=theme.ink)
     return figure
+
+
+def _arrows(axes: Axes, moves: Sequence[tuple[Point, Point]], theme: Theme) -> None:
+    for before, now in moves:
+        axes.annotate(
+            "",
+            (now.intensity, now.rate / TERA),
+            xytext=(before.intensity, before.rate / TERA),
+            arrowprops={"arrowstyle": "-|>", "color": theme.series[5], "linewidth": 1.1, "shrinkA": 3, "shrinkB": 4},
+        )
+    if moves:
+        axes.scatter(
+            [before.intensity for before, _ in moves], [before.rate / TERA for before, _ in moves], s=30,
+            facecolors="none", edgecolors=theme.series[5], linewidths=0.9, label="before", zorder=2,
+        )  # fmt: skip
 
 
 def best(points: Sequence[Point]) -> list[Point]:
@@ -88,8 +111,12 @@ def _limits(axes: Axes, points: Sequence[Point], ceilings: Sequence[Ceiling]) ->
     return left, right
 
 
-def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, theme: Theme) -> None:
-    """Every bandwidth is a slope, every compute rate a level; both end where the highest level meets the slope."""
+def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, theme: Theme) -> list[Box]:
+    """Every bandwidth is a slope, every compute rate a level; both end where the highest level meets the slope.
+
+    Returns where the names of the levels stand, which no other text may cover.
+    """
+    names: list[Box] = []
     levels = [(c, value / TERA) for c in ceilings if "OP/s" in c.unit and (value := per_second(c))]
     slopes = [
         (c, value / TERA) for c in ceilings if c.unit.endswith("B/s") and c.name == READ and (value := per_second(c))
@@ -120,6 +147,10 @@ def _roofs(axes: Axes, ceilings: Sequence[Ceiling], left: float, right: float, t
             fontsize=FONT,
             color=theme.ink,
         )
+        _, up = (axes.transData + axes.transAxes.inverted()).transform((right, level))
+        width = 1.15 * LETTER_WIDTH * len(_name(ceiling))
+        names.append(_box(1 - width, float(up) + LABEL_HEIGHT / 2, width))
+    return names
 
 
 def _name(ceiling: Ceiling) -> str:
@@ -145,12 +176,15 @@ def _labels(axes: Axes, chosen: Sequence[Point], taken: list[Box], theme: Theme)
     """A name to the right of each point, pushed down until it covers nothing, with a line back to the point."""
     for point in chosen:
         share = f"{percent(point.percent)} of {point.roof}" if point.roof else "no ceiling measured"
-        text = f"{label(point.model, longest=22)} {label(point.quant, longest=10)}: {share}"
+        name = point.title and label(point.title, longest=32)
+        text = f"{name or label(point.model, longest=22) + ' ' + label(point.quant, longest=10)}: {share}"
         across, up = _place(axes, point)
         box = _box(across + 0.03, up, LETTER_WIDTH * len(text))
         while any(box.meets(other) for other in taken) and box.bottom > 0:
             up -= LABEL_HEIGHT / 2
             box = _box(across + 0.03, up, LETTER_WIDTH * len(text))
+        if box.bottom <= 0:
+            continue  # no place for it is left; the table has all
         taken.append(box)
         axes.annotate(
             text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -11,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.charts.style import FONT, TALLEST, Theme, bar_labels, dress, headline, legend_above, new_figure
 from reports.frames import common, describe, naming
+from reports.peers import Beside
 from reports.text import label
 from reports.units import count, plural, short
 
@@ -29,13 +31,17 @@ class Panel:
     least: tuple[float, ...]
     most: tuple[float, ...]
     graph_on: tuple[bool, ...]
+    peers: tuple[tuple[int, float], ...]  # bar, median of the peer beside it
     note: str
 
 
-def panels(rows: pd.DataFrame) -> tuple[Panel, ...]:
-    """A panel for every model and phase that was timed: speeds of unlike models would not fit on one scale."""
+def panels(rows: pd.DataFrame, pairs: Sequence[Beside] = ()) -> tuple[Panel, ...]:
+    """A panel for every model and phase that was timed: speeds of unlike models would not fit on one scale.
+
+    Of `pairs` those are drawn that can be compared.
+    """
     found = [
-        _panel(timed, f"{phase} · {label(common(timed), longest=36)}", kind)
+        _panel(timed, f"{phase} · {label(common(timed), longest=36)}", kind, pairs)
         for model, mine in rows.groupby("model", sort=False)
         for kind, phase in KINDS
         if len(timed := mine[mine[f"{kind}_median"].notna()])
@@ -61,12 +67,14 @@ def _height(panel: Panel) -> float:
     return PANEL_INCHES + BAR_INCHES * len(panel.labels)
 
 
-def _panel(rows: pd.DataFrame, title: str, kind: str) -> Panel:
+def _panel(rows: pd.DataFrame, title: str, kind: str, pairs: Sequence[Beside]) -> Panel:
     columns = [name for name in naming(rows) if name != "model"]
     note = ""
     if len(rows) > MOST_BARS:
         note = f"; {plural(len(rows) - MOST_BARS, 'more row')} not drawn, all are in the table"
         rows = rows.head(MOST_BARS)
+    places = {row: place for place, row in enumerate(rows["id"])}
+    mine = [pair for pair in pairs if pair.row.id in places and kind == f"{pair.phase}_tps" and not pair.why_not]
     graph = rows["toggle graph"] == "on" if "toggle graph" in rows.columns else [False] * len(rows)
     return Panel(
         title=title,
@@ -75,6 +83,7 @@ def _panel(rows: pd.DataFrame, title: str, kind: str) -> Panel:
         least=tuple(rows[f"{kind}_min"]),
         most=tuple(rows[f"{kind}_max"]),
         graph_on=tuple(bool(on) for on in graph),
+        peers=tuple((places[pair.row.id], pair.theirs.median) for pair in mine),
         note=note,
     )
 
@@ -88,13 +97,19 @@ def _bars(axes: Axes, panel: Panel, theme: Theme) -> None:
         if places:
             _series(axes, panel, places, name, theme)
     bar_labels(axes, panel.labels)
-    axes.set_xlim(0, max(panel.most) * 1.1)
+    if panel.peers:
+        at, speeds = zip(*panel.peers, strict=True)
+        axes.scatter(
+            speeds, at, marker="D", s=28, color=theme.series[2], edgecolor=theme.paper, linewidth=0.8, zorder=3,
+            label="peer",
+        )  # fmt: skip
+    axes.set_xlim(0, max((*panel.most, *(speed for _, speed in panel.peers))) * 1.1)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value) if value < 1e5 else short(value)))
     headline(axes, panel.title, theme)
     axes.set_xlabel(f"tokens/s: median, least and most over the repeats{panel.note}", loc="left")
-    if len(set(panel.graph_on)) > 1:
-        legend_above(axes, theme, columns=2)
+    if len(set(panel.graph_on)) > 1 or panel.peers:
+        legend_above(axes, theme, columns=3)
 
 
 def _series(axes: Axes, panel: Panel, places: list[int], name: str, theme: Theme) -> None:
@@ -117,4 +132,4 @@ def _series(axes: Axes, panel: Panel, places: list[int], name: str, theme: Theme
     gap = max(panel.most) * 0.01
     for place, median in zip(places, medians, strict=True):
         text = count(round(median, 1 if median < 100 else 0))
-        axes.text(panel.most[place] + gap, place, text, va="center", fontsize=FONT - 1, color=theme.ink)
+        axes.text(panel.most[place] + gap, place, text, va="center", fontsize=FONT - 1, color=theme.ink, zorder=4)

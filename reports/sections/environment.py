@@ -21,13 +21,14 @@ def section(run: StoredRun) -> Section:
         blocks.append(Paragraph(text=text, tone="unsure"))
     if run.environment.git_dirty:
         blocks.append(Paragraph(text="The checkout had changes that were not committed.", tone="unsure"))
-    return Section(title="Environment and reproduction", blocks=(*blocks, _facts(run), _models(run), _rows(run)))
+    facts = machine(run.environment, run.plan.started)
+    return Section(title="Environment and reproduction", blocks=(*blocks, facts, _models(run), _rows(run)))
 
 
-def _facts(run: StoredRun) -> Table:
-    env = run.environment
+def machine(env: Environment, started: str) -> Table:
+    """Where and with what a run was made."""
     facts = [
-        ("started", run.plan.started),
+        ("started", started),
         ("zeroulp", f"{env.version}, numerics {env.numerics}"),
         ("commit", (env.git_commit + (" with changes" if env.git_dirty else "")) or "outside a checkout"),
         ("machine", env.machine),

@@ -17,7 +17,7 @@ def section(run: StoredRun, points: Sequence[Point]) -> Section:
     ceilings = run.environment.ceilings
     blocks: list[Block] = []
     if ceilings:
-        blocks.append(_ceilings(ceilings))
+        blocks.append(ceilings_table(ceilings))
     if not points:
         why = (
             "No GPU row was timed, so there is nothing to hold against a ceiling."
@@ -32,7 +32,7 @@ def section(run: StoredRun, points: Sequence[Point]) -> Section:
     return Section(title="Roofline", blocks=(*blocks, Picture(file="roofline.png", alt=alt)))
 
 
-def _ceilings(ceilings: Sequence[Ceiling]) -> Table:
+def ceilings_table(ceilings: Sequence[Ceiling]) -> Table:
     rows = [
         (one_line(c.name), one_line(c.unit), plain(c.median), f"{plain(c.min)} to {plain(c.max)}", count(c.samples))
         for c in ceilings

@@ -22,9 +22,17 @@ def test_a_token_outside_the_vocabulary(refused: Refused, tiny: Path, engine: st
     assert "vocabulary" in line
 
 
-@pytest.mark.parametrize("tokens", ["", ",", "one", "1;2", "1.5", "0x10"])
+@pytest.mark.parametrize("tokens", ["", ",", "one", "1;2", "1.5", "0x10", "1_2", "\u0661\u0662", "0" * 30 + "12"])
 def test_tokens_that_are_none(refused: Refused, tiny: Path, tokens: str) -> None:
     assert "--tokens" in refused("logits", tiny, "--tokens", tokens, *HOST, *OUT)
+
+
+def test_the_model_is_not_written_over(refused: Refused, tiny: Path, tmp_path: Path) -> None:
+    content = tiny.read_bytes()
+    (tmp_path / "same.gguf").symlink_to(tiny)
+    for output in (tiny, tmp_path / "same.gguf"):
+        assert "is the model itself" in refused("logits", tiny, "--tokens", "1", *HOST, "-o", output)
+    assert tiny.read_bytes() == content
 
 
 def test_tokens_from_a_file(refused: Refused, tiny: Path, tmp_path: Path) -> None:
@@ -167,6 +175,11 @@ def test_a_context_that_the_model_does_not_have(refused: Refused, tiny: Path) ->
     line = refused("generate", tiny, "--tokens", "1", "-n", "1", *HOST, "--context", "8193")
     assert "8193" in line
     assert "8192 positions" in line
+
+
+def test_the_oracle_has_the_context_of_the_model(refused: Refused, tiny: Path) -> None:
+    for count in ("8192", "9" * 30):
+        assert "8192 positions" in refused("generate", tiny, "--tokens", "1", "-n", count, "--engine", "oracle")
 
 
 def test_more_memory_than_there_is(refused: Refused, tmp_path: Path) -> None:

@@ -15,14 +15,23 @@ from pathlib import Path
 import msgspec
 
 from harness.job import Job, Probe, ProbeJob
+from harness.schema import Gpu
 from harness.store import write_atomically
 from suites.harness.records import row as stored_row
+
+GPU = Gpu(name="Some GPU", uuid="0", compute_capability="9.0", multiprocessors=1, memory_bytes=1, driver="1", cuda="1")
 
 
 def main(log: str, mode: str) -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     if isinstance(job, ProbeJob):
-        probe = Probe(description="a machine", gpu=None, free_bytes=2**30, compile_flags="-O2", ceilings=())
+        probe = Probe(
+            description="a machine",
+            gpu=GPU if job.device == "cuda" else None,
+            free_bytes=2**30,
+            compile_flags="-O2",
+            ceilings=(),
+        )
         write_atomically(Path(job.answer), msgspec.json.encode(probe))
         return
     with Path(log).open("a") as file:
@@ -38,7 +47,7 @@ def main(log: str, mode: str) -> None:
     if mode == "fail":
         sys.exit("no answer from me")
     row = msgspec.structs.replace(
-        stored_row(job.row.id),
+        stored_row(job.row.id, device=job.row.device),
         model=job.row.model,
         shape=job.row.shape,
         toggles=job.row.toggles,

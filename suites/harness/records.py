@@ -20,6 +20,7 @@ def row(key: str, *, status: Status = "ok", device: str = "host") -> Row:
         device=device,
         status=status,
         metrics=Metrics(
+            prefill_tps=None if device == "host" else SPREAD,
             decode_tps=None if device == "host" else SPREAD,
             launches_per_token=4,
             graph_kernels_per_token=40,

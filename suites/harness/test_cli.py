@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -167,7 +168,10 @@ def test_report_is_made_of_stored_rows_and_exits_with_their_verdict(tmp_path: Pa
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"report: {tmp_path / 'report.html'}")
 
 
-def test_parity_counts_checks_and_writes_junit(tmp_path: Path, capfd: Captured) -> None:
+def test_parity_counts_checks_and_writes_junit(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     junit = tmp_path / "junit.xml"
     call = ["parity", "harness/test_where.py", "-k", "selects", "-n", "1", "--junit-xml", str(junit), "--json"]
     assert zeroulp(call) == 0
@@ -175,11 +179,45 @@ def test_parity_counts_checks_and_writes_junit(tmp_path: Path, capfd: Captured) 
     assert found["checks"]["passed"] == 14
     assert found["failures"] == []
     assert 'tests="14"' in junit.read_text()
+    assert list(tmp_path.iterdir()) == [junit], "nothing else is left behind"
 
 
 def test_parity_that_runs_nothing_cannot_tell(capfd: Captured) -> None:
     assert zeroulp(["parity", "harness/test_where.py", "-k", "no_such_test", "-n", "1"]) == 3
     assert capfd.readouterr().out.splitlines()[-1] == "CANNOT TELL: no check was run"
+
+
+def test_the_last_line_is_the_verdict_whatever_the_folder_is_called(tmp_path: Path, capsys: Captured) -> None:
+    folder = tmp_path / "new\nline"
+    folder.mkdir()
+    write_record(folder / PLAN, plan("a"))
+    write_record(folder / ENVIRONMENT, environment())
+    assert zeroulp(["report", str(folder)]) == 2
+    assert capsys.readouterr().out.splitlines()[-1].startswith("BROKEN: 1 row missing; report: ")
+
+
+@pytest.mark.parametrize(("ended", "code"), [(0, 0), (1, 1), (-9, 2), (2, 2), (3, 2)])
+def test_suites_that_were_cut_short_are_no_pass(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, ended: int, code: int
+) -> None:
+    def cut(root: Path, target: Path, options: list[str]) -> int:
+        lines = Path(options[options.index("--parity-lines") + 1])
+        states = ["passed", "failed"] if ended == 1 else ["passed"]
+        lines.write_text("".join(json.dumps({"test": "a::b", "state": state, "why": ""}) + "\n" for state in states))
+        return ended
+
+    monkeypatch.setattr("harness.cli.parity._pytest", cut)
+    assert zeroulp(["parity", "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["exit_code"] == code
+
+
+def test_a_verdict_that_nobody_reads_is_no_pass() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    call = [sys.executable, "-c", "from harness.cli.main import main; main()", "toggles", "--json"]
+    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_doctor_says_what_is_there(capsys: Captured) -> None:

@@ -10,6 +10,7 @@ import pytest
 from harness.config import DEFAULT, parse_config, read_text
 from harness.errors import BadCall
 from harness.matrix import RowConfig, expand
+from suites.models import Models
 
 GOOD = """\
 schema = 1
@@ -61,6 +62,24 @@ def test_the_same_row_twice_is_one_row() -> None:
     assert len(rows(doubled, "host")) == 2
 
 
+def test_rows_that_differ_in_the_seed_alone_are_two_rows() -> None:
+    first = GOOD[GOOD.index("[[group]]") : GOOD.index('models = ["qwen3-odd"]') - len("[[group]]\n")]
+    found = rows(GOOD + "\n" + first.replace("[[group]]", "[[group]]\nseed = 2"), "host")
+    assert len(found) == 8
+    assert {(row.model.quant, row.model.seed) for row in found} == {("Q8_0", 1), ("F16", 1), ("Q8_0", 2), ("F16", 2)}
+
+
+def test_files_of_the_same_name_in_two_folders_are_two_rows(models: Models, tmp_path: Path) -> None:
+    data = models.tiny("Q8_0").file.path.read_bytes()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.gguf").write_bytes(data)
+    shapes = "shapes = [{ prompt = 4, generated = 2, context = 8 }]"
+    text = f'schema = 1\n[[group]]\nmodels = ["a/m.gguf", "b/m.gguf"]\n{shapes}\n'
+    found = expand(parse_config(text, tmp_path / "mine.toml"), "host")
+    assert [row.model.path for row in found] == [tmp_path / folder / "m.gguf" for folder in ("a", "b")]
+
+
 def test_default_matrix_covers_what_it_promises() -> None:
     config = parse_config(read_text(DEFAULT), DEFAULT)
     host = expand(config, "host")
@@ -81,6 +100,9 @@ def test_default_matrix_covers_what_it_promises() -> None:
         ("repeats = 3", "repeats = 0", 2, "repeats: 0 is not a whole number, at least 1"),
         ("repeats = 3", "repeets = 3", 2, "repeets: unknown key"),
         ("repeats = 3", "repeats = ", 2, "Invalid value"),
+        ("shapes = [{ prompt = 4, generated = 2, context = 8 }]\n", "", 4, "shapes: expected at least one shape"),
+        ("shapes = [{ prompt = 4, generated = 2, context = 8 }]\n", "shapes = []\n", 7, "shapes: expected at"),
+        ('exclude = [{ prompt = 5, graph = "off" }]', "exclude = [{}]", 20, "exclude: an exclusion without fields"),
         ('quants = ["Q8_0", "F16"]', "quants = []", 6, "quants: expected a list of texts"),
         ('quants = ["Q8_0", "F16"]\n', "", 5, "quants: expected for a model that is made by name"),
         ("generated = 2, context = 8 }]", "generated = 20, context = 8 }]", 7, "context: 8 is less than"),

@@ -9,7 +9,7 @@ import pytest
 
 from harness.adapters.protocol import Logits
 from harness.compare import Comparison, compare
-from harness.proof import PAIRS, Evidence, Prover, flipped, judge, proof_tokens
+from harness.proof import NOTHING_FINITE, PAIRS, Evidence, Prover, flipped, judge, proof_tokens
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 
@@ -89,6 +89,39 @@ def test_without_pdl_its_check_is_not_applicable_and_says_so() -> None:
     check = checks(has_pdl=False)["pdl = no pdl"]
     assert (check.status, check.values) == ("not_applicable", 0)
     assert check.reason
+
+
+def test_bits_that_differ_fail_where_pdl_does_not_apply() -> None:
+    left = {"pdl": Path(asked="on", engaged=None, reason="no such launch")}
+    right = {"pdl": Path(asked="off", engaged=True)}
+    ones = np.ones((2, VOCAB), np.float32)
+
+    def pdl(other: Logits) -> Check:
+        sides = Evidence(logits=ones, engaged=left), Evidence(logits=other, engaged=right)
+        return judge("pdl = no pdl", "after", *sides, toggle="pdl", values=("on", "off"))
+
+    assert pdl(ones).status == "not_applicable"
+    assert pdl(np.nextafter(ones, np.float32(2))).status == "failed"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_all_lost_show_nothing(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    lost = np.full(VOCAB, value, np.float32)
+    monkeypatch.setattr("suites.harness.fakes.formula", lambda position, token: lost)
+    monkeypatch.setitem(globals(), "EXPECTED", np.stack([lost] * len(TOKENS.ids)))
+    found = checks()
+    assert {check.status for check in found.values()} == {"not_applicable"}
+    assert {check.reason for check in found.values()} == {NOTHING_FINITE}
+
+
+def test_one_finite_logit_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = np.full(VOCAB, np.nan, np.float32)
+    lost[3] = 1
+    monkeypatch.setattr("suites.harness.fakes.formula", lambda position, token: lost.copy())
+    monkeypatch.setitem(globals(), "EXPECTED", np.stack([lost] * len(TOKENS.ids)))
+    assert {check.status for check in checks().values()} == {"passed"}
+    spoiled = checks(engine=FakeEngine(TOGGLES, spoiled=frozenset((8,))))
+    assert {check.status for check in spoiled.values()} == {"failed"}
 
 
 def test_nothing_compared_fails() -> None:

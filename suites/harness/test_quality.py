@@ -107,8 +107,11 @@ def test_every_op_alone_is_near_the_ideal_one(models: Models, biased: bool) -> N
     assert 0 <= logits.kl_mean <= logits.kl_max < 1e-11
 
 
-def test_quantised_activations_count_as_the_matmuls_own(models: Models) -> None:
-    ops = {op.op: op for op in found(models.tiny("Q8_0")).ops}
+@pytest.mark.parametrize("biased", [False, True])
+def test_quantised_activations_count_as_the_matmuls_own(models: Models, biased: bool) -> None:
+    """With a bias the projection is two ops, and both count."""
+    model = models.variant("biased", "Q8_0", BIASED) if biased else models.tiny("Q8_0")
+    ops = {op.op: op for op in found(model).ops}
     for name in ("q", "k", "v", "attn_output", "gate", "up", "down", "logits"):
         assert 1e-3 < ops[name].alone.alone_rms < 3e-2
     for name in ("attn_norm", "q_norm", "q_rope", "swiglu", "ffn_residual"):

@@ -17,6 +17,7 @@ from harness.adapters.settings import canonical_toggles
 from harness.job import RowJob
 from harness.row import make_row
 from harness.schema import PlannedRow, Row, Shape
+from reference.synth import SynthShape, synth_shape
 
 SHAPE = Shape(prompt=9, generated=3, context=16, depth=2)
 ALL_POSITIONS = (9 + 3) * 512  # prefilled and decoded, vocabulary of qwen3-tiny
@@ -129,7 +130,10 @@ def test_a_large_model_is_compared_op_by_op(model: ModelFile, cache: Path, monke
 
 
 def test_too_little_memory_is_a_status(model: ModelFile, cache: Path) -> None:
-    made = row(model, cache, shape=msgspec.structs.replace(SHAPE, context=2**40))
+    long = 2**30  # positions the model allows, terabytes of keys and values
+    path = cache / "long.gguf"
+    synth_shape(SynthShape(context=long), name="long", quant="Q8_0", seed=1, path=path)
+    made = row(replace(model, path=path), cache, shape=msgspec.structs.replace(SHAPE, context=long))
     assert made.status == "out_of_memory"
     assert "MiB are free" in made.reason
     assert made.metrics is None
@@ -139,6 +143,16 @@ def test_a_model_that_cannot_be_read_is_a_status(model: ModelFile, cache: Path) 
     made = row(replace(model, path=cache / "nowhere.gguf"), cache)
     assert made.status == "error"
     assert "nowhere.gguf" in made.reason
+
+
+def test_oracle_logits_that_cannot_be_read_are_computed_again(model: ModelFile, cache: Path) -> None:
+    assert row(model, cache).status == "ok"
+    (kept,) = (cache / "oracle").glob("*.npy")
+    whole = kept.read_bytes()
+    for size in (0, 100, len(whole) - 1):
+        kept.write_bytes(whole[:size])
+        assert row(model, cache).status == "ok"
+        assert kept.read_bytes() == whole
 
 
 def test_oracle_logits_are_computed_once(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.device import Buffer
-from harness.adapters.sampled import OUTPUTS, OpByOp, sampled_outputs
+from engine.device import Buffer, Device
+from engine.session import Session
+from engine.toggles import Toggles
+from harness.adapters.sampled import OUTPUTS, OpByOp, sampled_outputs, sampled_parity
 from harness.compare import joined
 from reference.families import qwen3
 from reference.forms import EXACT
@@ -81,6 +83,24 @@ def test_a_value_that_is_off_by_an_ulp_is_named_with_its_op(
     result = joined(taps_of(models.tiny("Q8_0"), "f16", (name, layer, element)).parts)
     assert not result.same
     assert result.first_difference.startswith(f"{name}, layer {layer}, position 0: [")
+
+
+def test_logits_of_the_row_must_be_those_of_the_checked_ops(device: Device, models: Models) -> None:
+    model = models.tiny("Q8_0")
+    tokens = np.concatenate([PROMPT, DECODED])
+    cache = qwen3.new_cache(model, len(tokens), kv="f16", form=EXACT)
+    logits = np.asarray(qwen3.forward(model, tokens, cache, form=EXACT), np.float32)
+    toggles = Toggles.from_mapping({"graph": "off", "chunk": len(PROMPT), "kv": "f16"})
+    session = Session(device, model, context=len(tokens), toggles=toggles)
+    try:
+        result, _ = sampled_parity(session, model, PROMPT, list(DECODED), logits)
+        assert result.same, result.first_difference
+        logits[-1, 5] = np.nextafter(logits[-1, 5], np.float32(np.inf))
+        result, _ = sampled_parity(session, model, PROMPT, list(DECODED), logits)
+    finally:
+        session.close()
+    assert (result.differing, result.worst_ulp) == (1, 1)
+    assert result.first_difference.startswith("logits of the row against those of the checked ops: [2, 5]: ")
 
 
 @pytest.mark.parametrize("outputs", [1, 63, 64, 65, 96, 1024, 151936])

@@ -128,6 +128,16 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("letter", ["f", "\u00e9"])
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path, letter: str) -> None:
+    most = letter * (255 // len(letter.encode()))
+    write_atomically(tmp_path / most, b"whole")
+    assert (tmp_path / most).read_bytes() == b"whole"
+    with pytest.raises(BadCall, match=r"cannot write \(File name too long\)"):
+        write_atomically(tmp_path / (most + letter), b"")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_results_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
     with pytest.raises(BadCall, match=r"results folder .*results"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +17,8 @@ from harness.config import parse_config
 from harness.errors import BadCall
 from harness.planning import Sweep
 from harness.progress import SweepProgress
-from harness.store import read_run
+from harness.schema import Row
+from harness.store import RowWriter, read_run
 from harness.sweep import Interrupted, run_sweep
 from suites.harness import fake_worker
 
@@ -170,6 +173,38 @@ def test_an_interrupted_sweep_keeps_its_rows_and_can_be_resumed(make: Make) -> N
     stored = read_run(folder)
     assert len(stored.rows) == 4
     assert len(jobs(folder)) == 2
+
+
+def test_a_run_folder_that_is_removed_ends_the_sweep_in_one_line(make: Make) -> None:
+    sweep = make()
+
+    class Remover(SweepProgress):
+        def finished(self, row: object) -> None:
+            shutil.rmtree(sweep.results)
+
+    with Remover(io.StringIO()) as progress, pytest.raises(BadCall, match="cannot go on: No such file or directory"):
+        run_sweep(sweep, progress)
+
+
+def test_a_full_disk_keeps_the_rows_before_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = RowWriter.append
+    rows: list[Row] = []
+
+    def full(self: RowWriter, row: Row) -> None:
+        if len(rows) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rows.append(row)
+        append(self, row)
+
+    sweep = make()
+    monkeypatch.setattr(RowWriter, "append", full)
+    with pytest.raises(BadCall, match=r"cannot go on: No space left on device \(.*results.*\)"):
+        run(sweep)
+    monkeypatch.undo()
+    (folder,) = sweep.results.iterdir()
+    assert len(read_run(folder).rows) == 2
+    run(make(resume=folder))
+    assert len(read_run(folder).rows) == 4
 
 
 def test_a_machine_that_cannot_be_probed_is_refused_and_leaves_nothing(make: Make) -> None:

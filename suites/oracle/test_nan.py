@@ -118,6 +118,14 @@ def test_zero_times_infinity() -> None:
     assert np.isnan(matmul.exact(tensors.activations(x), tensors.tensor("F32", w))[0, 0])
 
 
+def test_ideal_matmul_of_opposite_infinities() -> None:
+    x, w = np.array([[INF, 1]], np.float32), np.array([[1, 1], [-INF, 1], [0, 1]], np.float32)
+    y = matmul.ideal(tensors.activations(np.concatenate([x, -x])), tensors.tensor("F32", w))
+    assert np.isnan(y[:, 2]).all(), "infinity times zero"
+    assert (y[:, 0] == [INF, -INF]).all()
+    assert (y[:, 1] == [-INF, INF]).all()
+
+
 def test_add_and_swiglu() -> None:
     x, y = random(3, 8, seed=68), random(3, 8, seed=69)
     for op in (add.exact, add.ideal, swiglu.exact, swiglu.ideal):

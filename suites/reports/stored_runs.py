@@ -17,6 +17,8 @@ from harness.schema import (
     Metrics,
     ModelFacts,
     Path,
+    Peer,
+    Phase,
     Plan,
     PlannedRow,
     Row,
@@ -24,7 +26,7 @@ from harness.schema import (
     Spread,
     When,
 )
-from harness.store import ENVIRONMENT, PLAN, RowWriter, write_record
+from harness.store import ENVIRONMENT, PLAN, RowWriter, append_peers, write_record
 
 VALUES = 28 * 512  # logits of one comparison
 CHECKS = ("graph = direct", "batched = sequential", "engine = oracle")
@@ -173,6 +175,7 @@ def write_run(
     *,
     plan: Sequence[PlannedRow] | None = None,
     environment: Mapping[str, Any] | None = None,
+    peers: Sequence[Peer] = (),
     tail: bytes = b"",
 ) -> File:
     """A run folder with these rows; `plan` is what they were to be, `tail` goes behind the last line of rows.jsonl."""
@@ -185,6 +188,7 @@ def write_run(
     for row in rows:
         writer.append(row)
     writer.close()
+    append_peers(folder, peers)
     if tail:
         with (folder / "rows.jsonl").open("ab") as file:
             file.write(tail)
@@ -210,3 +214,26 @@ def machine(has_gpu: bool, changes: Mapping[str, Any]) -> Environment:
         ceilings=CEILINGS if has_gpu else (),
     )
     return msgspec.structs.replace(environment, **changes)
+
+
+def peer(plan: PlannedRow, phase: Phase, **changes: Any) -> Peer:
+    """What a peer measured beside a row: 200 tokens/s decode, 4000 prefill, from the row's own positions."""
+    peer = Peer(
+        id=f"{plan.id} {phase}",
+        program="llama-bench",
+        source="/opt/llama-bench",
+        status="ok",
+        model=plan.model,
+        shape=plan.shape,
+        phase=phase,
+        position=plan.shape.depth + (plan.shape.prompt if phase == "decode" else 0),
+        tps=spread(4000.0 if phase == "prefill" else 200.0),
+        label="qwen3 8B Q4_K - Medium",
+        build="0c1e570 (6789)",
+        gpu=GPU.name,
+        kv="f16",
+        flags={"n_batch": 2048, "flash_attn": 1, "type_k": "f16"},
+        command=f"/opt/llama-bench -p {plan.shape.prompt} -o json",
+        started=STARTED,
+    )
+    return msgspec.structs.replace(peer, **changes)
