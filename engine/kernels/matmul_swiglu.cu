@@ -8,12 +8,12 @@
 #include "matvec_item.cuh"
 
 // x as in matvec_item; codes: (rows, padded), scales and sums: (rows, padded / 32).
-template <class Op>
+template <class Op, int MOST>
 __device__ __forceinline__ void gate_and_up(MatvecStage& stage, signed char* codes, float* scales, float* sums,
                                             const Activations& x, const unsigned char* gate, const unsigned char* up,
                                             int rows, int ff, int padded) {
   const int blocks = padded / BLOCK, items = blocks * rows;
-  const long long group = (long long)(x.cols / Op::COLS) * Op::TILE_BYTES;
+  const int group = x.cols / Op::COLS * Op::TILE_BYTES;
   pdl_launch_dependents();
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
     const int block = item / rows;
@@ -23,7 +23,7 @@ __device__ __forceinline__ void gate_and_up(MatvecStage& stage, signed char* cod
 #pragma unroll 1
       for (int i = 0; i < 2; i++) {
         sum[0] = sum[1];
-        sum[1] = matvec_item<Op>(stage, (i ? up : gate) + block * group, x, row);
+        sum[1] = matvec_item<Op, MOST>(stage, (i ? up : gate) + (long long)block * group, x, row);
       }
     pdl_wait();
     if (threadIdx.x < 32) {
@@ -41,18 +41,18 @@ __device__ __forceinline__ void gate_and_up(MatvecStage& stage, signed char* cod
 
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
 // (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles.
-#define MATMUL_SWIGLU(name, Type)                                                                                   \
+#define MATMUL_SWIGLU(name, Type, MOST)                                                                             \
   extern "C" __global__ void __launch_bounds__(256, 2)                                                              \
   matmul_swiglu_##name##_matvec(signed char* codes, float* scales, float* sums, const signed char* x_codes,         \
                                 const float* x_scales, const float* x_sums, const unsigned char* gate,              \
                                 const unsigned char* up, int rows, int cols, int ff, int padded) {                  \
     __shared__ MatvecStage stage;                                                                                   \
-    gate_and_up<Stepped<Type>>(stage, codes, scales, sums, Activations{x_codes, x_scales, x_sums, cols}, gate, up,  \
-                               rows, ff, padded);                                                                   \
+    gate_and_up<Stepped<Type>, MOST>(stage, codes, scales, sums, Activations{x_codes, x_scales, x_sums, cols},      \
+                                     gate, up, rows, ff, padded);                                                   \
   }
-MATMUL_SWIGLU(q8_0, Q8_0)
-MATMUL_SWIGLU(q4_0, Q4_0)
-MATMUL_SWIGLU(q5_0, Q5_0)
-MATMUL_SWIGLU(q4_k, Q4_K)
-MATMUL_SWIGLU(q5_k, Q5_K)
-MATMUL_SWIGLU(q6_k, Q6_K)
+MATMUL_SWIGLU(q8_0, Q8_0, 1)
+MATMUL_SWIGLU(q4_0, Q4_0, 4)
+MATMUL_SWIGLU(q5_0, Q5_0, 4)
+MATMUL_SWIGLU(q4_k, Q4_K, 4)
+MATMUL_SWIGLU(q5_k, Q5_K, 4)
+MATMUL_SWIGLU(q6_k, Q6_K, 4)

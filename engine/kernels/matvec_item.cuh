@@ -24,10 +24,11 @@ struct Activations {
 
 // The sums of 32 outputs (tiles from `group` on) for one row, a lane of warp 0 each; undefined in other warps. Weights
 // are asked for before pdl_wait, which every call executes. All threads take part; they meet at the end.
-template <class Op>
+// MOST: tiles that a lane holds, at most.
+template <class Op, int MOST = 4>
 __device__ __forceinline__ float matvec_item(MatvecStage& stage, const unsigned char* group, const Activations& x,
                                              long long row) {
-  constexpr int IN_FLIGHT = Tile<Op>::IN_FLIGHT, SPAN_TILES = SPAN / Op::COLS;
+  constexpr int IN_FLIGHT = Tile<Op>::IN_FLIGHT < MOST ? Tile<Op>::IN_FLIGHT : MOST, SPAN_TILES = SPAN / Op::COLS;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const int tiles = x.cols / Op::COLS, round = warps * IN_FLIGHT;
   Tile<Op> tile[IN_FLIGHT];
@@ -57,7 +58,7 @@ __device__ __forceinline__ float matvec_item(MatvecStage& stage, const unsigned 
     }
     __syncthreads();
     if (warp == 0)
-#pragma unroll 8
+#pragma unroll 4
       for (int chunk = 0; chunk < (end - first) * Op::CHUNKS; chunk++)
         total = __fadd_rn(total, stage.partial[chunk][lane]);
     __syncthreads();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.device import Buffer, Stream
+from engine.device import Buffer, KernelArgument, Stream
 from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
 
 LARGEST_HEAD = 256
@@ -25,7 +25,7 @@ def qk_rope_append(
     keys: Buffer,
     values: Buffer,
 ) -> None:
-    """qk_norm and rope of q (rows, heads, head_dim), in place, and of k (rows, kv_heads, head_dim); kv_append of k and v.
+    """qk_norm and rope of q (rows, heads, head_dim), in place, and of k (rows, kv_heads, head_dim); kv_append.
 
     k keeps its values. Weights (head_dim,), tables, position and caches as the single operations take them.
     """
@@ -48,6 +48,8 @@ def qk_rope_append(
     }  # fmt: skip
     counts = [int32(op, name, size) for name, size in sizes.items()]
     kernel = "qk_rope_append_f32" if keys.dtype == np.float32 else "qk_rope_append_f16"
-    args = (q, keys, values, k, v, q_weight, k_weight, cos, sin, position, *counts, np.float32(eps))
+    args: tuple[KernelArgument, ...] = (
+        q, keys, values, k, v, q_weight, k_weight, cos, sin, position, *counts, np.float32(eps),
+    )  # fmt: skip
     grid = blocks(rows * (heads + 2 * kv_heads), WARPS)
     stream.launch(op, kernel, grid=grid, block=THREADS, args=args)

@@ -8,16 +8,18 @@ Edges     those of the two
 
 from __future__ import annotations
 
+import numpy as np
+
 from reference.floats import F64, Array
 from reference.ops import attention, quantize
 
 
-def exact(q: Array, keys: Array, values: Array, position: int, *, scale: float) -> quantize.Quantized:
+def exact(q: Array, keys: Array, values: Array, position: int, *, scale: np.float32) -> quantize.Quantized:
     """float32."""
     out = attention.exact(q, keys, values, position, scale=scale)
     return quantize.exact(out.reshape(len(q), -1))
 
 
-def ideal(q: Array, keys: Array, values: Array, position: int, *, scale: float) -> F64:
+def ideal(q: Array, keys: Array, values: Array, position: int, *, scale: np.float32) -> F64:
     """float64, not quantised."""
     return attention.ideal(q, keys, values, position, scale=scale)

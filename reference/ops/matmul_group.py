@@ -1,6 +1,6 @@
 """Products of the same activations with several weights, each perhaps with something added (NUMERICS 6 and 7).
 
-Shapes    x (rows, cols), weights (outputs, cols) each, added None, (rows, outputs) or (outputs,) -> (rows, outputs) each
+Shapes    x (rows, cols), weights (outputs, cols) each, added None or as add takes it -> (rows, outputs) each
 Rounding  that of each matmul and of add
 Order     that of each matmul; the addend last
 Edges     those of the two

@@ -1,6 +1,6 @@
 """Gate and up of the feed-forward part, swiglu, then quantize (NUMERICS 6, 11 and 5): the composition of the four.
 
-Shapes    x (rows, cols), gate and up (ff, cols), ff a multiple of 32 -> codes (rows, ff), scales and sums (rows, ff / 32)
+Shapes    x (rows, cols), gate and up (ff, cols), ff a multiple of 32 -> codes, scales and sums of (rows, ff)
 Rounding  those of matmul, swiglu and quantize
 Order     that of matmul
 Edges     those of the three

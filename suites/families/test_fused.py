@@ -13,9 +13,9 @@ from suites.families.test_engine_oracle import TYPES, VARIANTS
 from suites.models import MICRO, Models, assert_same_bits, oracle_logits, random_tokens, session
 
 
-def _check(device: Device, model: Model, *, kv: str = "f16", steps: int = 6, prompt: int = 5, **more: str) -> None:
-    fused = session(device, model, context=prompt + steps, kv=kv, fused="on", **more)
-    plain = session(device, model, context=prompt + steps, kv=kv, fused="off", **more)
+def _check(device: Device, model: Model, *, kv: str = "f16", steps: int = 6, prompt: int = 5) -> None:
+    fused = session(device, model, context=prompt + steps, kv=kv, fused="on")
+    plain = session(device, model, context=prompt + steps, kv=kv, fused="off")
     tokens = random_tokens(model, prompt + steps, seed=50)
     for s in (fused, plain):
         s.prefill(tokens[:prompt])

@@ -18,7 +18,8 @@ from suites.kernels.test_attention import Case
 CASES = [
     Case(rows=rows, heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=position + rows + 1, position=position)
     for rows, heads, kv_heads, head_dim, position in (
-        (1, 4, 2, 32, 0), (1, 3, 1, 32, 255), (1, 8, 2, 128, 256), (2, 5, 5, 96, 511), (1, 2, 1, 256, 600), (3, 1, 1, 32, 9)
+        (1, 4, 2, 32, 0), (1, 3, 1, 32, 255), (1, 8, 2, 128, 256), (2, 5, 5, 96, 511), (1, 2, 1, 256, 600),
+        (3, 1, 1, 32, 9),
     )
 ]  # fmt: skip
 
@@ -61,13 +62,4 @@ def test_schedules(host_variant: HostDevice) -> None:
 def test_a_head_of_34_is_refused(device: Device) -> None:
     case = Case(rows=1, heads=2, kv_heads=1, head_dim=34, context=3, position=0)
     with pytest.raises(LaunchError, match=r"^attention_quantize: head_dim is 34, expected a multiple of 32$"):
-        scratch = attention_scratch(case.rows, case.heads, case.head_dim, case.context)
-        run(
-            device,
-            case.tensors(),
-            {**{name: (shape, np.float32) for name, shape in scratch.items()}, **outputs(1, 96)},
-            lambda stream, b: attention_quantize(
-                stream, b["q"], b["keys"], b["values"], b["position"], scale=case.scale, scratch=Scratch.from_arena(b),
-                out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"]),
-            ),
-        )  # fmt: skip
+        _check(device, case)

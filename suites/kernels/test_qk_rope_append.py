@@ -33,7 +33,9 @@ def _inputs(shape: tuple[int, int, int, int], pairs: int, position: int, kind: K
     }
 
 
-def _check(device: Device, inputs: dict[str, Any], kv: type[np.floating[Any]], *, grid_limit: int | None = None) -> None:
+def _check(
+    device: Device, inputs: dict[str, Any], kv: type[np.floating[Any]], *, grid_limit: int | None = None
+) -> None:
     position = int(inputs["position"][0])
     rows, kv_heads, head_dim = inputs["k"].shape
     caches = {name: values(name, kv_heads, position + rows + 1, head_dim).astype(kv) for name in ("keys", "values")}
@@ -43,12 +45,15 @@ def _check(device: Device, inputs: dict[str, Any], kv: type[np.floating[Any]], *
         {**inputs, **caches},
         {},
         lambda stream, b: qk_rope_append(
-            stream, *(b[name] for name in names), b["position"], eps=EPS, keys=b["keys"], values=b["values"]
+            stream, b["q"], b["k"], b["v"], b["q_weight"], b["k_weight"], b["cos"], b["sin"], b["position"],
+            eps=EPS, keys=b["keys"], values=b["values"],
         ),
         grid_limit=grid_limit,
-    )
-    expected: dict[str, NDArray[Any]] = {name: cache.copy() for name, cache in caches.items()}
-    expected["q"] = oracle.exact(*(inputs[name] for name in names), position, eps=EPS, **expected)
+    )  # fmt: skip
+    keys, cached = (cache.copy() for cache in caches.values())
+    q, k, v, q_weight, k_weight, cos, sin = (inputs[name] for name in names)
+    turned = oracle.exact(q, k, v, q_weight, k_weight, cos, sin, position, eps=EPS, keys=keys, values=cached)
+    expected: dict[str, NDArray[Any]] = {"q": turned, "keys": keys, "values": cached}
     for name, wanted in expected.items():
         assert_same(results[name].astype(np.float32), wanted.astype(np.float32), f"qk_rope_append {name}")
 
