@@ -20,7 +20,7 @@ WARPS, WIDE_WARPS = 8, 12  # of a block, the second where one of eight warps wou
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """out (rows, outputs) = x by weight, plus `added`: (rows, outputs), which may be out, or (outputs,) for all rows."""
+    """out (rows, outputs) = x by weight, plus `added`: (rows, outputs), out itself too, or (outputs,) for all rows."""
 
     weight: Weight
     out: Buffer

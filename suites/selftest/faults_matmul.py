@@ -35,8 +35,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gemm-takes-the-scale-of-another-row",
         file="engine/kernels/gemm.cuh",
-        old="Op::step(a[n][i], scale[i / 2], dot[i]",
-        new="Op::step(a[n][i], scale[i % 2], dot[i]",
+        old="Op::step(a[m][i], scale[b][m].of[i / 2], dot[i]",
+        new="Op::step(a[m][i], scale[b][m].of[i % 2], dot[i]",
         checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
