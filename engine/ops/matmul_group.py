@@ -12,7 +12,7 @@ from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import Quantized, padded, require_quantized
 from engine.weights import Weight
 
-PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # that share a kernel; each type also has its own
+PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # types that share a kernel; each also has its own
 OUTPUTS = 32  # of a work item, which is one activation row
 MOST = 3  # products of a launch
 WARPS, WIDE_WARPS = 8, 12  # of a block, the second where one of eight warps would take more than two tiles of K
@@ -20,7 +20,7 @@ WARPS, WIDE_WARPS = 8, 12  # of a block, the second where one of eight warps wou
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """out (rows, outputs) = x by weight, plus `added`: (rows, outputs), out itself too, or (outputs,) for all rows."""
+    """out (rows, outputs) = x by weight, plus `added`: (rows, outputs), perhaps out, or (outputs,) for all rows."""
 
     weight: Weight
     out: Buffer

@@ -123,6 +123,13 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         origin="24",
     ),
     Fault(
+        name="combined-heads-all-land-in-the-first",
+        file="engine/kernels/attention.cu",
+        old="out[(long long)item * head_dim + t] = value;",
+        new="out[t] = value;",
+        checks=(_GRID_CASE,),
+    ),
+    Fault(
         name="splits-without-a-key-are-combined",
         file="engine/kernels/attention_combine.cuh",
         old="const int visited = min((start + item / heads) / SPLIT + 1, splits);",

@@ -57,7 +57,7 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="one-row-attends-by-the-way-of-many",
         file="engine/ops/attention.py",
-        old='if variant == "prefill" or (variant == "auto" and rows > SPLIT_ROWS):',
+        old='if variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS):',
         new='if variant in ("prefill", "auto"):',
         checks=(f"{_KERNELS}attention.py::test_auto_takes_the_way_for_the_rows[{{device}}-1]",),
         origin="10",
