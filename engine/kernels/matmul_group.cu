@@ -46,8 +46,9 @@ __device__ __forceinline__ void products(MatvecStage& stage, const Activations& 
 
 // y: (rows, outputs), weight: tiles, added: (rows, stride) or null, for each of a, b and c; outputs 0: no such product.
 // codes: (rows, cols), scales and sums: (rows, cols / 32).
+// Two types in one kernel need the registers of a smaller block.
 #define MATMUL_GROUP(name, First, Last, ONE)                                                                          \
-  extern "C" __global__ void __launch_bounds__(384, 1)                                                                \
+  extern "C" __global__ void __launch_bounds__(ONE ? 384 : 256, 1)                                                    \
   matmul_group_##name##_matvec(float* y_a, float* y_b, float* y_c, const signed char* codes, const float* scales,     \
                                const float* sums, const unsigned char* weight_a, const unsigned char* weight_b,       \
                                const unsigned char* weight_c, const float* added_a, const float* added_b,             \

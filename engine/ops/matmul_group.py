@@ -15,7 +15,7 @@ from engine.weights import Weight
 PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # types that share a kernel; each also has its own
 OUTPUTS = 32  # of a work item, which is one activation row
 MOST = 3  # products of a launch
-WARPS, WIDE_WARPS = 8, 12  # of a block, the second where one of eight warps would take more than two tiles of K
+WARPS, WIDE_WARPS = 8, 12  # of a block, the second where a warp of eight would take over two tiles of K of one type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
     ]  # fmt: skip
     items = sum(-(-weight.rows // OUTPUTS) for weight in weights) * rows
     tiles = weights[0].layout.shape(weights[0].rows, width)[1]
-    warps = min(WARPS, tiles) if tiles <= 2 * WARPS else WIDE_WARPS
+    one_type = weights[0].type == weights[-1].type
+    warps = WIDE_WARPS if one_type and tiles > 2 * WARPS else min(WARPS, tiles)
     kernel = f"matmul_group_{weights[0].type.lower()}_{weights[-1].type.lower()}_matvec"
     stream.launch(op, kernel, grid=blocks(items), block=32 * warps, args=args)

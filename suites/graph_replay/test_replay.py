@@ -12,10 +12,10 @@ from suites.conftest import not_applicable
 from suites.models import Models, assert_same_bits, random_tokens, session
 
 
-def _both(device: Device, model: Model, *, context: int, kv: str = "f16") -> tuple[Session, Session]:
+def _both(device: Device, model: Model, *, context: int, kv: str = "f16", fused: str = "on") -> tuple[Session, Session]:
     """The same session with and without the graph."""
-    replayed = session(device, model, context=context, graph="on", kv=kv)
-    return replayed, session(device, model, context=context, graph="off", kv=kv)
+    replayed = session(device, model, context=context, graph="on", kv=kv, fused=fused)
+    return replayed, session(device, model, context=context, graph="off", kv=kv, fused=fused)
 
 
 def _assert_engaged(replayed: Session, direct: Session) -> None:
@@ -32,6 +32,15 @@ def test_replay_equals_direct(device: Device, models: Models, quant: str, kv: st
     model = models.tiny(quant)
     replayed, direct = _both(device, model, context=32, kv=kv)
     for token in random_tokens(model, 24, seed=3):
+        assert_same_bits(replayed.decode(int(token)), direct.decode(int(token)), f"position {direct.length - 1}")
+    _assert_engaged(replayed, direct)
+
+
+@pytest.mark.parametrize("quant", ["Q4_K_M", "F16"])
+def test_plain_kernels_replay_too(device: Device, models: Models, quant: str) -> None:
+    model = models.tiny(quant)
+    replayed, direct = _both(device, model, context=16, fused="off")
+    for token in random_tokens(model, 10, seed=17):
         assert_same_bits(replayed.decode(int(token)), direct.decode(int(token)), f"position {direct.length - 1}")
     _assert_engaged(replayed, direct)
 
