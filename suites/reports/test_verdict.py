@@ -43,6 +43,16 @@ ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
     ),
     "no proof": (lambda: ok(HOST[1], proof=()), 3, "unproven"),
     "a proof before only": (lambda: ok(HOST[1], proof=(passed("graph = direct", "before"),)), 3, "unproven"),
+    "one comparison of three": (
+        lambda: ok(HOST[1], proof=(passed("graph = direct", "before"), passed("graph = direct", "after"))),
+        3,
+        "unproven",
+    ),
+    "no word from the oracle": (
+        lambda: ok(HOST[1], proof=tuple(check for check in ok(HOST[1]).proof if check.name != "engine = oracle")),
+        3,
+        "unproven",
+    ),
     "no metrics": (lambda: ok(HOST[1], metrics=None), 3, "unproven"),
     "a crash": (lambda: bad(HOST[1], "crashed", "signal 11"), 2, "crashed"),
     "a hang": (lambda: bad(HOST[1], "hung", "no answer"), 2, "hung"),
