@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from harness.errors import BadCall
 from harness.schema import Environment, Gpu, Record, Shape
 
 GATE_SCHEMA = 1
@@ -111,7 +113,7 @@ class GateResult(Record, frozen=True, kw_only=True):
     head: Arm
     device: str  # "host" | "cuda"
     gpu: Gpu | None = None
-    policy: dict[str, float | str | tuple[float, ...]] = {}
+    policy: dict[str, float | str | tuple[float, ...]]  # the rules of the statistics, by name
     rows: tuple[RowVerdict, ...] = ()
     canaries: tuple[CanaryVerdict, ...] = ()
     parity: ParityBlock = ParityBlock()
@@ -129,3 +131,13 @@ class GateResult(Record, frozen=True, kw_only=True):
 def encode(result: GateResult) -> bytes:
     """The bytes of gate.json."""
     return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+
+
+def read_gate(path: Path) -> GateResult:
+    """A gate.json. Raises BadCall naming what is wrong with it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=GateResult)
+    except OSError as error:
+        raise BadCall(f"{path}: cannot read ({error.strerror})") from None
+    except msgspec.MsgspecError as error:
+        raise BadCall(f"{path}: not a gate.json of schema {GATE_SCHEMA} ({error})") from None
