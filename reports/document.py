@@ -42,6 +42,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     folded: bool = False  # long and seldom read: behind its caption
+    yields: int = 0  # where space is short, tables give up rows in this order: 1 first, and never those of 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ def table(
     *,
     numbers: Iterable[str] = (),
     folded: bool = False,
+    yields: int = 0,
 ) -> Table:
     """A Table from plain texts; `numbers` names the columns that are set flush right."""
     names, right = tuple(columns), set(numbers)
@@ -96,4 +98,5 @@ def table(
         columns=tuple(Column(name=name, number=name in right) for name in names),
         rows=cells,
         folded=folded,
+        yields=yields,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reports.document import Block, Command, Document, Paragraph, Picture, Section, Table
+from collections.abc import Sequence
+
+from reports.document import Block, Cell, Command, Document, Paragraph, Picture, Section, Table
 from reports.text import fenced, markdown
 
 
@@ -12,13 +14,29 @@ def render(document: Document) -> str:
         f"# {markdown(document.title)}",
         f"## {document.icon} {markdown(document.headline)}",
         "\n".join(f"- {markdown(reason)}" for reason in document.reasons),
-        *(part for section in document.sections for part in _section(section)),
+        *(part for section in document.sections for part in _section(section, level=2)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _section(section: Section) -> list[str]:
-    return [f"## {markdown(section.title)}", *(_block(block) for block in section.blocks)]
+def render_comment(document: Document, *, marker: str) -> str:
+    """The page as a comment: a hidden marker to find it by, and the verdict before everything else."""
+    parts = [
+        marker,
+        f"## {document.icon} {markdown(document.headline)}",
+        markdown(document.title),
+        "\n".join(f"- {markdown(reason)}" for reason in document.reasons),
+        *(part for section in document.sections for part in _section(section, level=3)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table_row(row: Sequence[Cell]) -> str:
+    return "| " + " | ".join(markdown(cell.text) for cell in row) + " |"
+
+
+def _section(section: Section, *, level: int) -> list[str]:
+    return [f"{'#' * level} {markdown(section.title)}", *(_block(block) for block in section.blocks)]
 
 
 def _block(block: Block) -> str:
@@ -35,7 +53,7 @@ def _table(table: Table) -> str:
     lines = [
         "| " + " | ".join(markdown(column.name) for column in table.columns) + " |",
         "|" + "|".join(" --: " if column.number else " --- " for column in table.columns) + "|",
-        *("| " + " | ".join(markdown(cell.text) for cell in row) + " |" for row in table.rows),
+        *(table_row(row) for row in table.rows),
     ]
     grid = "\n".join(lines)
     if table.folded:

@@ -16,7 +16,8 @@ _SYNTAX = re.compile(r"[\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _LINE_START = re.compile(r"^(\d*)([-+.)]|#+|=+)(?=[ \-=]|$)")  # a list, heading or underline
 _LINK = re.compile(r"(://|\bwww\.)")
-_REFERENCE = re.compile(r"([@#])(?=\S)")
+_REFERENCE = re.compile(r"([@#]|\bGH-(?=\d)|:(?=[a-z0-9+-]*[a-z_][a-z0-9_+-]*:))(?=\S)")  # also :emoji:
+_RUNNER = re.compile(r"^\s*::|##(?=\[)")
 _NO_MENTION = "\u200b"  # the forge looks for names in the finished page, where no escape is left: break the name itself
 
 
@@ -43,8 +44,13 @@ def fenced(text: str) -> str:
     """A Markdown code block; the fence is longer than any run of backticks inside."""
     runs = [len(run) for run in re.findall(r"`+", text)]
     fence = "`" * max(3, 1 + max(runs, default=0))
-    lines = "\n".join(one_line(line, longest=len(line) * 10 + 1) for line in text.split("\n"))
+    lines = "\n".join(logged(line, longest=len(line) * 10 + 1) for line in text.split("\n"))
     return f"{fence}\n{lines}\n{fence}"
+
+
+def logged(text: object, *, longest: int = LONGEST_LINE) -> str:
+    """One line for a log whose runner obeys lines of its own kind (::name:: and ##[name]): such a line is broken."""
+    return _RUNNER.sub(lambda found: _NO_MENTION.join(found.group()), one_line(text, longest=longest))
 
 
 def label(text: object, *, longest: int = 44, width: int = 0) -> str:

@@ -8,18 +8,46 @@ from pathlib import Path
 import click
 
 from harness.cli.options import FILE, json_option
+from harness.cli.report_post import post
+from harness.cli.report_pr import pr
+
+DEFAULT = "run"
 
 
-@click.command()
+class _DefaultCommand(click.Group):
+    """A group in which `report FOLDER` is short for `report run FOLDER`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *context.help_option_names):
+            args = [DEFAULT, *args]
+        return super().parse_args(context, args)
+
+
+@click.group(cls=_DefaultCommand)
+def report() -> None:
+    """Write the report of a run, or that of a gate for a pull request.
+
+    `zeroulp report RUN` is short for `zeroulp report run RUN`; a folder that is called like one of the commands below
+    is meant by ./NAME. All read what is stored; no engine and no GPU take part.
+
+    \b
+    Examples:
+      zeroulp report results/20260101T120000Z-abc123
+      zeroulp report results/20260102T120000Z-def456 --against results/20260101T120000Z-abc123
+      zeroulp report pr results/20260101T120000Z-abc123 results/20260102T120000Z-def456
+    """
+
+
+@report.command()
 @click.argument("run", type=FILE)
 @click.option("--against", type=FILE, metavar="OLD", help="An earlier run folder to set the figures beside.")
 @json_option
-def report(run: Path, against: Path | None, as_json: bool) -> int:
+def run(run: Path, against: Path | None, as_json: bool) -> int:
     """Write the report of a run folder again.
 
-    That is report.md, report.html and the pictures. It reads what is stored; no engine and no GPU take part. RUN is a
-    folder of bench-allrows or of bench kernels. With --against, kernels get columns for the earlier times and points
-    of the roofline an arrow from where they were. The exit code is the run's verdict.
+    That is report.md, report.html and the pictures. RUN is a folder of bench-allrows or of bench kernels. With
+    --against, kernels get columns for the earlier times and points of the roofline an arrow from where they were. A
+    selftest.json in the folder (`zeroulp selftest --json`) gives the score. The exit code is the run's verdict.
 
     \b
     Examples:
@@ -27,6 +55,10 @@ def report(run: Path, against: Path | None, as_json: bool) -> int:
       zeroulp report results/20260102T120000Z-def456 --against results/20260101T120000Z-abc123
     """
     return write_report(run, as_json=as_json, against=against)
+
+
+report.add_command(pr)
+report.add_command(post)
 
 
 def write_report(folder: Path, *, as_json: bool, against: Path | None = None) -> int:
