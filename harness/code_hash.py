@@ -17,13 +17,14 @@ RESULT_CODE = (
     *(f"harness/{stem}.py" for stem in ("compare", "job", "measure", "proof", "row", "schema", "worker", "work_model")),
 )
 MODEL_CODE = ("reference/synth", "reference/quant")
+TREE = ("engine", "harness", "reference")  # what a build is known by
 
 
-def code_hash(paths: Iterable[str]) -> str:
-    """Of installed files and folders, given as package/below; 16 hex digits."""
+def code_hash(paths: Iterable[str], folder: Path | None = None) -> str:
+    """Of files and folders, given as package/below: as installed, or as they lie in `folder`; 16 hex digits."""
     digest = hashlib.blake2b(digest_size=8)
     for path in paths:
-        root = _installed(path)
+        root = _installed(path) if folder is None else folder / path
         files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES)
         for file in files:
             digest.update(f"{path} {file.relative_to(root)}\0".encode())
