@@ -61,6 +61,7 @@ class Tally:
             "prefill": self._prefill(toggles),
             "matmul": _matmul(toggles, log),
             "fused": self._fused(toggles, log),
+            "tape": _tape(toggles, log),
         }
 
     def _graph(self, toggles: Toggles, graph: LoggedGraph | None, refused: str) -> Engagement:
@@ -119,6 +120,17 @@ def _pdl(toggles: Toggles, graph: LoggedGraph | None, has_pdl: bool, log: Launch
     return Engagement(
         asked="on", engaged=edges > 0, reason=reason, detail=f"{edges} edges over {graph.kernels} kernels"
     )
+
+
+def _tape(toggles: Toggles, log: LaunchLog) -> Engagement:
+    executed = log.executed()
+    noted = sum(count for name, count in executed.items() if name.startswith("tape_"))
+    detail = f"{noted} of {executed.total()} launches"
+    if toggles.tape == "off":
+        return Engagement(asked="off", engaged=noted == 0, reason="", detail=detail)
+    engaged = None if not executed.total() else noted > 0
+    reason = "" if engaged else "nothing has run yet" if engaged is None else "no launch left a value with a name"
+    return Engagement(asked="on", engaged=engaged, reason=reason, detail=detail)
 
 
 def _matmul(toggles: Toggles, log: LaunchLog) -> Engagement:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from engine.device import Capture, CaptureError, Counters, Device, Graph, KernelArgument, Stream
 
@@ -27,6 +28,12 @@ class Launch:
     def issue(self, stream: Stream) -> None:
         """The same launch again, on any stream of the device."""
         stream.launch(self.module, self.kernel, grid=self.grid, block=self.block, args=self.args, shared=self.shared)
+
+
+class Follower(Protocol):
+    """Sees every launch before it is issued, issues it, and may add launches of its own around it."""
+
+    def follow(self, stream: Stream, launch: Launch) -> None: ...
 
 
 class LoggedGraph:
@@ -62,10 +69,14 @@ class LoggedCapture:
 
 
 class LaunchLog:
-    """Implements engine.device.Stream over another stream; `direct` and `replayed` count by kernel name."""
+    """Implements engine.device.Stream over another stream; `direct` and `replayed` count by kernel name.
 
-    def __init__(self, stream: Stream) -> None:
+    With a follower every launch goes through it; what it launches itself does not.
+    """
+
+    def __init__(self, stream: Stream, follower: Follower | None = None) -> None:
         self._stream = stream
+        self._follower = follower
         self._recording: Counter[str] | None = None
         self._noted: list[Launch] | None = None
         self.direct: Counter[str] = Counter()
@@ -86,12 +97,23 @@ class LaunchLog:
     def launch(
         self, module: str, kernel: str, *, grid: int, block: int, args: Sequence[KernelArgument], shared: int = 0
     ) -> None:
+        if self._follower is not None:
+            self._follow(Launch(module=module, kernel=kernel, grid=grid, block=block, args=tuple(args), shared=shared))
+            return
         self._stream.launch(module, kernel, grid=grid, block=block, args=args, shared=shared)
         (self.direct if self._recording is None else self._recording)[kernel] += 1
         if self._noted is not None:
             self._noted.append(
                 Launch(module=module, kernel=kernel, grid=grid, block=block, args=tuple(args), shared=shared)
             )
+
+    def _follow(self, launch: Launch) -> None:
+        follower, self._follower = self._follower, None
+        assert follower is not None
+        try:
+            follower.follow(self, launch)
+        finally:
+            self._follower = follower
 
     @contextmanager
     def noting(self) -> Iterator[list[Launch]]:

@@ -16,7 +16,9 @@ from engine.families.qwen3 import Tap, no_tap
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.ops.advance import advance
 from engine.ops.argmax import argmax
+from engine.tape import Tape
 from engine.toggles import Toggles
+from engine.watch import Watch
 from reference.spec.errors import BadInput
 from reference.spec.model import Model
 
@@ -36,6 +38,7 @@ class Session:
     """A model, its KV cache and its buffers.
 
     All memory is taken here, before the first step. `device` and the loaded weights may be shared by several sessions.
+    `watch`, which needs the toggle tape, keeps one op with its inputs.
     Raises BadInput for sizes that make no sense and OutOfMemory before anything is allocated.
     """
 
@@ -48,6 +51,7 @@ class Session:
         toggles: Toggles | None = None,
         max_batch: int | None = None,
         grid_limit: int | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.toggles = toggles or Toggles()
         self.device = device
@@ -69,6 +73,9 @@ class Session:
         )
         for name, shape in (("next_token", (1,)), ("tokens_out", (context,)), ("count", (1,))):
             self._arena.plan(name, shape, np.int32)
+        self.tape = Tape(watch=watch) if self.toggles.tape == "on" else None
+        if self.tape is not None:
+            self.tape.plan(self._arena, layers=self.spec.layers, context=context, rows=rows)
         try:
             self._arena.allocate()
         except BadInput:
@@ -77,7 +84,9 @@ class Session:
             raise
         self._buffers = qwen3.buffers(self._arena, self.spec)
         pdl = self.toggles.pdl == "on" and device.has_pdl
-        self._stream = LaunchLog(device.stream(pdl=pdl, grid_limit=grid_limit))
+        if self.tape is not None:
+            self.tape.attach(self._arena)
+        self._stream = LaunchLog(device.stream(pdl=pdl, grid_limit=grid_limit), follower=self.tape)
         self._graph: LoggedGraph | None = None
         self._graph_refused = "" if self.toggles.graph == "on" else "toggle graph is off"
         self._tally = Tally()

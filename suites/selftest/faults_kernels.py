@@ -216,4 +216,18 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         new="return code;",
         checks=(f"{_KERNELS}quantize.py::test_the_smallest_scales[{{device}}-63]",),
     ),
+    Fault(
+        name="tape-hash-forgets-where-a-value-stands",
+        file="engine/kernels/tape.cu",
+        old="mix((unsigned long long)i << 32 | e.bits)",
+        new="mix(e.bits)",
+        checks=(f"{_KERNELS}tape.py::test_one_bit_and_two_swapped_elements_show[{{device}}]",),
+    ),
+    Fault(
+        name="tape-notes-every-step-at-position-0",
+        file="engine/kernels/tape.cu",
+        old="const int at_position = start + first + row;",
+        new="const int at_position = first + row;",
+        checks=(f"{_KERNELS}tape.py::test_a_position_has_its_place_and_nothing_else_is_touched[{{device}}-2-3]",),
+    ),
 )

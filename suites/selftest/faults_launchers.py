@@ -151,4 +151,11 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_q5_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
         origin="11",
     ),
+    Fault(
+        name="tape-launcher-leaves-out-the-last-value",
+        file="engine/ops/tape.py",
+        old="(rows, 1, width, width, 0, 0)",
+        new="(rows, 1, max(1, width - 1), width, 0, 0)",
+        checks=(f"{_KERNELS}tape.py::test_one_bit_and_two_swapped_elements_show[{{device}}]",),
+    ),
 )

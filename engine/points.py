@@ -1,0 +1,189 @@
+"""What a launch leaves behind, under the names that the taps of a family page have.
+
+Fused or not, in a graph or not, what a buffer holds after a launch has one name: that of the tap whose value it is,
+with ".codes", ".scales" and ".sums" for its 8-bit form. So launches of different kernels can be compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from engine.device import Buffer, KernelArgument
+from engine.launch_log import Launch
+
+SCRATCH = ("split_outputs", "split_maxima", "split_sums")  # between the launches of one op
+CACHES = ("keys", "values")
+
+# How many leading arguments a kernel writes, by the start of its name; the longest that fits counts, 1 where none does.
+_OUTPUTS = {
+    "advance": 4,
+    "attention_combine_quantize": 3,
+    "attention_split": 3,
+    "kv_append": 2,
+    "matmul_group": 3,
+    "matmul_swiglu": 3,
+    "qk_rope_append": 3,
+    "quantize": 3,
+    "rms_norm_quantize": 3,
+}
+_PRODUCTS = {
+    "attn_q": "q", "attn_k": "k", "attn_v": "v", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down",
+    "output": "logits", "token_embd": "logits",
+}  # fmt: skip
+_RESIDUALS = {"attn_output": "attn_residual", "ffn_down": "ffn_residual", "down": "ffn_residual"}
+_ROTATED = {"qk_norm": "_norm", "rope": "_rope", "qk_rope_append": "_rope"}
+_QUANTIZED = ("codes", "scales", "sums")
+_NUMBERED = re.compile(r"^(?:blk|keys|values)\.(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One value of a step: a tap's name and its layer, -1 outside the layers."""
+
+    layer: int
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.layer < 0 else f"{self.layer}.{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A point in a buffer. Row 0 of its `rows` is row `first` of the step; a cache has them at their positions."""
+
+    point: Point
+    buffer: Buffer
+    rows: int
+    first: int
+
+    @property
+    def cached(self) -> bool:
+        return self.point.name in CACHES
+
+
+def outputs(kernel: str) -> int:
+    """How many leading arguments a kernel writes."""
+    fitting = [prefix for prefix in _OUTPUTS if kernel.startswith(prefix)]
+    return _OUTPUTS[max(fitting, key=len)] if fitting else 1
+
+
+def written(launch: Launch) -> list[Buffer]:
+    """The buffers that a launch writes."""
+    return _buffers(launch.args[: outputs(launch.kernel)])
+
+
+def read(launch: Launch) -> list[Buffer]:
+    """The other buffers that it takes."""
+    return _buffers(launch.args[outputs(launch.kernel) :])
+
+
+def partial(launch: Launch) -> bool:
+    """Whether it leaves nothing but partial results of an op, which the next launch makes a value of."""
+    return all(buffer.name in SCRATCH for buffer in written(launch))
+
+
+def constant(buffer: Buffer) -> bool:
+    """Whether no step writes it: weights and tables."""
+    return buffer.name in ("cos", "sin") or buffer.name.endswith((".weight", ".bias"))
+
+
+class Namer:
+    """Follows the launches of a session and knows what each buffer holds."""
+
+    def __init__(self) -> None:
+        self._holds: dict[str, Point] = {}
+        self._stream_start = 0  # the address of row 0 of the residual stream
+        self._head_first = 0  # the row that the head began with
+
+    def values(self, op: Sequence[Launch]) -> list[Value]:
+        """What the launches of one op leave, in the order of its last launch's arguments.
+
+        Empty where that belongs to no tap, as the chosen token does.
+        """
+        inputs, outs = [buffer for launch in op for buffer in read(launch)], written(op[-1])
+        points = self._points(op[-1].module, [buffer.name for buffer in inputs], [out.name for out in outs])
+        self._holds.update((out.name, point) for out, point in zip(outs, points, strict=True) if point.name)
+        self._find_rows(points[0].name, inputs, outs[0])
+        appended = next((buffer.shape[0] for buffer in inputs if buffer.name == "v"), 0)
+        return [
+            Value(
+                point=point,
+                buffer=out,
+                rows=appended if point.name in CACHES else out.shape[0],
+                first=self._head_first if point.name.startswith(("output_norm", "logits")) else 0,
+            )
+            for out, point in zip(outs, points, strict=True)
+            if point.name
+        ]
+
+    def _points(self, module: str, inputs: Sequence[str], outs: Sequence[str]) -> list[Point]:
+        weights = [name for name in inputs if name.endswith(".weight")]
+        sources = self._held(inputs) or self._held(outs)  # rope has no input but its output
+        layer = _layer([*inputs, *outs], sources, bool(weights))
+        roles = [_role(weight) for weight in weights] or [""]
+        source = sources[-1].name if sources else ""
+        return [
+            Point(layer=layer, name=_value_name(module, out, roles[i if len(roles) == len(outs) else 0], source))
+            for i, out in enumerate(outs)
+        ]
+
+    def _find_rows(self, name: str, inputs: Sequence[Buffer], out: Buffer) -> None:
+        """A step begins with the embedding of all its rows; its head may be that of the last ones only."""
+        if name == "embedding":
+            self._stream_start = out.ptr
+        x = next((buffer for buffer in inputs if buffer.name == "x"), None)
+        if x is not None and name.startswith("output_norm"):
+            self._head_first = (x.ptr - self._stream_start) // (x.nbytes // x.shape[0])
+
+    def _held(self, names: Sequence[str]) -> list[Point]:
+        return [self._holds[name] for name in names if name in self._holds]
+
+
+def is_buffer(argument: KernelArgument) -> TypeGuard[Buffer]:
+    """Whether a kernel's argument is memory."""
+    return hasattr(argument, "ptr")
+
+
+def _buffers(args: Sequence[KernelArgument]) -> list[Buffer]:
+    return [arg for arg in args if is_buffer(arg)]
+
+
+def _layer(names: Sequence[str], sources: Sequence[Point], has_weight: bool) -> int:
+    numbers = [int(found[1]) for name in names if (found := _NUMBERED.match(name))]
+    if numbers or has_weight:
+        return numbers[0] if numbers else -1
+    return max((point.layer for point in sources), default=-1)
+
+
+def _role(weight: str) -> str:
+    """blk.3.attn_q.weight is attn_q."""
+    return weight.removesuffix(".weight").rpartition(".")[2]
+
+
+def _value_name(module: str, buffer: str, role: str, source: str) -> str:
+    """Of what a launch of `module` leaves in `buffer`; `role` of its weight, `source` its last input."""
+    stem, _, part = buffer.removeprefix("gated_").partition(".")
+    match stem:
+        case "x":
+            return "embedding" if module == "embedding" else _RESIDUALS.get(role or source, "")
+        case "normed":
+            return role
+        case "q" | "k":
+            return stem + _ROTATED.get(module, "")
+        case "attended":
+            return "attention"
+        case "projected":
+            return _PRODUCTS.get(role, role)
+        case "gate":
+            return "swiglu" if module == "swiglu" else "gate"
+        case "v" | "up" | "logits":
+            return stem
+        case "keys" | "values":
+            return stem if part else ""
+    if stem in _QUANTIZED:
+        made = {"attention_quantize": "attention", "matmul_swiglu": "swiglu"}.get(module, role or source)
+        return f"{made}.{stem}" if made else ""
+    return ""
