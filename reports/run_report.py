@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from harness.errors import BadCall
+from harness.gate.schema import SelftestScore
 from harness.profile import read_profiles
 from harness.store import PLAN, StoredRun, read_run, write_atomically
 from reports import html, markdown, profile_report
@@ -24,6 +25,7 @@ from reports.peers import beside
 from reports.profile import Pair, pairs
 from reports.roofline import moves, points
 from reports.sections import engagement, environment, overview, parity, peer, profile, roofline, throughput, work
+from reports.selftest import stored_score
 from reports.text import one_line
 from reports.verdict import Verdict, decide
 
@@ -49,7 +51,7 @@ def write_report(run_folder: Path, *, against: Path | None = None) -> Verdict:
         before = read_run(against) if against is not None and (against / PLAN).exists() else None
         found = pairs(read_profiles(run_folder), profile_report.earlier(against))
         verdict = decide(run)
-        page = document(run, verdict, found)
+        page = document(run, verdict, found, selftest=stored_score(run_folder))
         names = (*pictures(run), *((PROFILE,) if found else ()))
         drawn = _drawn(names, lambda name, theme: figure(run, name, theme, before=before, profiles=found))
     for name in (*PICTURES, PROFILE):
@@ -66,7 +68,9 @@ def _drawn(names: Sequence[str], draw: Callable[[str, Theme], Figure]) -> dict[s
     return {name: Drawn(light=png(draw(name, LIGHT)), dark=png(draw(name, DARK))) for name in names}
 
 
-def document(run: StoredRun, verdict: Verdict, profiles: Sequence[Pair] = ()) -> Document:
+def document(
+    run: StoredRun, verdict: Verdict, profiles: Sequence[Pair] = (), *, selftest: SelftestScore | None = None
+) -> Document:
     """All sections in reading order: verdict first, then what carries it."""
     rows, checks = row_frame(run), check_frame(run)
     return Document(
@@ -76,7 +80,7 @@ def document(run: StoredRun, verdict: Verdict, profiles: Sequence[Pair] = ()) ->
         tone=verdict.tone,
         reasons=verdict.reasons,
         sections=(
-            overview.section(run, verdict),
+            overview.section(run, verdict, selftest),
             parity.section(run, checks),
             throughput.section(run, rows),
             *((peer.section(run, rows),) if run.peers else ()),

@@ -51,7 +51,7 @@ def run(run: Path, against: Path | None, as_json: bool) -> int:
 
     \b
     Examples:
-      zeroulp report results/20260101T120000Z-abc123
+      zeroulp report run results/20260101T120000Z-abc123
       zeroulp report results/20260102T120000Z-def456 --against results/20260101T120000Z-abc123
     """
     return write_report(run, as_json=as_json, against=against)

@@ -58,19 +58,19 @@ def _unsure(result: GateResult, *, folded: bool) -> list[Block]:
 
 
 def _table(caption: str, rows: tuple[RowVerdict, ...], *, folded: bool = False, yields: int) -> Table:
-    columns = ("verdict", "row", "base", "head", "time, head to base", "why")
+    columns = ("verdict", "time, head to base", "row", "base", "head", "why")
     lines = [_line(row) for row in rows]
-    return table(caption, columns, lines, numbers=columns[2:5], folded=folded, yields=yields)
+    return table(caption, columns, lines, numbers=(columns[1], *columns[3:5]), folded=folded, yields=yields)
 
 
 def _line(row: RowVerdict) -> tuple[str | Cell, ...]:
     info = VERDICTS[row.verdict]
     return (
         Cell(text=info.shown, tone=info.tone),
+        change(row.ratio, row.low, row.high),
         f"{one_line(row.label, longest=NAME)} · {METRICS[row.metric]}",
         _time(row.base_us),
         _time(row.head_us),
-        change(row.ratio, row.low, row.high),
         why(row),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from harness.gate.schema import SelftestScore
 from harness.store import StoredRun
 from reports.document import Block, Cell, Paragraph, Section, table
 from reports.reproduce import configuration
+from reports.selftest import in_words
 from reports.text import one_line
 from reports.units import plural
 from reports.verdict import EXIT_MEANINGS, OUTCOMES, Verdict, outcome, why
@@ -12,7 +14,7 @@ from reports.verdict import EXIT_MEANINGS, OUTCOMES, Verdict, outcome, why
 MOST_ROWS = 40  # of the list of rows that did not end as they should
 
 
-def section(run: StoredRun, verdict: Verdict) -> Section:
+def section(run: StoredRun, verdict: Verdict, selftest: SelftestScore | None = None) -> Section:
     planned = len(run.rows) + len(run.missing)
     counts = [
         (
@@ -28,6 +30,8 @@ def section(run: StoredRun, verdict: Verdict) -> Section:
             f"How the {plural(planned, 'planned row')} ended", ("outcome", "rows", "meaning"), counts, numbers=("rows",)
         ),
     ]
+    if selftest is not None:
+        blocks.append(Paragraph(text=in_words(selftest), tone="unsure" if selftest.missed else ""))
     wrong = _wrong(run)
     if wrong:
         shown = f", the first {MOST_ROWS} of {len(wrong)}" if len(wrong) > MOST_ROWS else ""

@@ -211,3 +211,21 @@ def test_many_rows(tmp_path: Path) -> None:
     page, text = rendered(folder)
     assert len(page.table("row", "values compared", "seconds")) == 200
     assert len(text.encode()) < 1_000_000  # a step summary of a forge takes 1 MiB
+
+
+def test_a_stored_selftest_is_shown(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [ok(row) for row in FEW])
+    write_report(folder)
+    assert "selftest" not in rendered(folder)[0].text
+    (folder / "selftest.json").write_text('{"faults": [{"name": "clock drift", "caught": false, "by": ""}]}')
+    write_report(folder)
+    for text in (rendered(folder)[0].text, rendered(folder)[1]):
+        assert "selftest: the suites catch 0 of 1 planted fault; missed: clock drift" in text
+
+
+def test_a_selftest_that_cannot_be_read_leaves_the_report_as_it_was(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [ok(row) for row in FEW])
+    (folder / "selftest.json").write_text("{")
+    with pytest.raises(BadCall, match="not what `zeroulp selftest --json` prints"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
