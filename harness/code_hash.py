@@ -14,7 +14,10 @@ RESULT_CODE = (
     "engine",
     "reference",
     "harness/adapters",
-    *(f"harness/{stem}.py" for stem in ("compare", "job", "measure", "proof", "row", "schema", "worker", "work_model")),
+    *(
+        f"harness/{stem}.py"
+        for stem in ("compare", "job", "measure", "proof", "row", "rules", "schema", "worker", "work_model")
+    ),
 )
 MODEL_CODE = ("reference/synth", "reference/quant")
 TREE = ("engine", "harness", "reference")  # what a build is known by

@@ -11,10 +11,11 @@ from typing import Any
 
 from harness.adapters.settings import TOGGLE_NAMES, canonical_toggles
 from harness.errors import BadCall
-from harness.schema import SCHEMA, Shape
+from harness.schema import Shape
 
 DEFAULT = Path(__file__).with_name("default_matrix.toml")
 DEVICES = ("host", "cuda")
+CONFIG_SCHEMA = 1
 SHAPE_FIELDS = ("prompt", "generated", "context", "depth")
 ROW_FIELDS = frozenset(("model", "quant", "device", *SHAPE_FIELDS, *TOGGLE_NAMES))
 
@@ -59,8 +60,8 @@ def parse_config(text: str, path: Path) -> Config:
         raise BadCall(f"{path} {_with_line(str(error), text)}") from None
     top = _Table(data, f"{path}", _Lines(text), group=0)
     top.only("schema", "repeats", "timeout", "group")
-    if top.whole("schema", SCHEMA) != SCHEMA:
-        raise top.fault("schema", f"expected {SCHEMA}")
+    if top.whole("schema", CONFIG_SCHEMA) != CONFIG_SCHEMA:
+        raise top.fault("schema", f"expected {CONFIG_SCHEMA}")
     groups = top.tables("group")
     if not groups:
         raise BadCall(f"{path}: no [[group]]: expected at least one group of rows")

@@ -41,7 +41,7 @@ def environment(device: str, probe: Probe, *, command: str) -> Environment:
         command=command,
         ceilings=probe.ceilings,
     )
-    stable = msgspec.structs.replace(facts, command="", ceilings=())
+    stable = msgspec.structs.replace(facts, command="", ceilings=(), gpu_state=None)
     return msgspec.structs.replace(facts, id=hashlib.blake2b(msgspec.json.encode(stable), digest_size=6).hexdigest())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from harness.rules import Rules
 from harness.schema import Ceiling, Gpu, PlannedRow
 
 
@@ -16,6 +17,19 @@ class RowJob(msgspec.Struct, frozen=True, kw_only=True, tag="row"):
     repeats: int
     read_ceiling: float | None  # GB/s, measured on this machine
     environment: str  # Environment.id
+    answer: str  # file to write
+
+
+class ProcessJob(msgspec.Struct, frozen=True, kw_only=True, tag="process"):
+    """Load one model once and measure its rows, in an order that `seed` shuffles. The answer is a ProcessAnswer."""
+
+    rows: tuple[PlannedRow, ...]  # of one model on one device
+    model_path: str
+    cache: str  # folder for kernels and oracle logits
+    seed: int
+    rules: Rules
+    canaries: bool
+    ceilings: tuple[Ceiling, ...] = ()  # measured on this GPU; what the canaries show counts as well
     answer: str  # file to write
 
 
@@ -36,7 +50,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, tag="probed"):
     ceilings: tuple[Ceiling, ...]
 
 
-Job = RowJob | ProbeJob
+Job = RowJob | ProcessJob | ProbeJob
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):

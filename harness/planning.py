@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from harness.adapters import models
 from harness.adapters.settings import NUMERICS, BadInput
 from harness.code_hash import RESULT_CODE, code_hash
@@ -20,7 +18,7 @@ from harness.job import Probe
 from harness.matrix import ModelChoice, RowConfig, expand
 from harness.progress import SweepProgress
 from harness.runner import WORKER
-from harness.schema import ModelFacts, PlannedRow
+from harness.schema import ModelFacts, PlannedRow, row_key
 from harness.where import parse_where
 
 
@@ -68,9 +66,9 @@ def selected(sweep: Sweep) -> list[RowConfig]:
 
 def row_id(row: RowConfig, model: ModelFacts, *, repeats: int, device: str, code: str) -> str:
     """Content key: a row is made again exactly when one of these changes."""
-    shape = msgspec.structs.asdict(row.shape)
-    parts = [model.name, model.quant, model.sha256, shape, dict(row.toggles), repeats, device, code, NUMERICS]
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
+    key = row_key(model, row.shape, row.toggles, row.device)
+    parts = [key, repeats, device, code, NUMERICS]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
 def plan_rows(sweep: Sweep, configs: Sequence[RowConfig], probe: Probe, progress: SweepProgress) -> list[Planned]:

@@ -1,17 +1,21 @@
-"""What a run stores: plan, environment and rows. Version 1 of the schema; every record carries its number.
+"""What a run stores: plan, environment and rows. Version 2 of the schema; every record carries its number.
 
-A reader meets the records of all earlier versions; a later change adds a number and an upgrade, never rejects.
+A reader meets the records of all earlier versions; a later change adds a number and an upgrade (harness/upgrade.py),
+never rejects.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
 
-Status = Literal["ok", "parity_failed", "crashed", "hung", "out_of_memory", "not_applicable", "error"]
+Status = Literal["ok", "parity_failed", "crashed", "hung", "out_of_memory", "not_applicable", "throttled", "error"]
 CheckStatus = Literal["passed", "failed", "not_applicable"]
 When = Literal["before", "after"]
 Phase = Literal["prefill", "decode"]
@@ -40,6 +44,15 @@ class Shape(Record, frozen=True, kw_only=True):
     depth: int = 0  # already in the cache before the prompt
 
 
+def row_key(model: ModelFacts, shape: Shape, toggles: Mapping[str, str | int], device: str) -> str:
+    """What is measured, whoever measures it: rows of two arms, runs or machines are joined by this.
+
+    No code, repeats or environment is in it. `device` is "host" or "cuda".
+    """
+    asked = [model.name, model.quant, model.sha256, msgspec.structs.asdict(shape), dict(toggles), device]
+    return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
 class Spread(Record, frozen=True, kw_only=True):
     """A measured figure over its repeats, in the unit its field names."""
 
@@ -47,6 +60,19 @@ class Spread(Record, frozen=True, kw_only=True):
     min: float
     max: float
     samples: tuple[float, ...]
+
+
+class Samples(Record, frozen=True, kw_only=True):
+    """Repeats of one figure in one process, in the order measured; what was thrown away is counted, never hidden."""
+
+    unit: Literal["us", "tokens/s"]
+    values: tuple[float, ...]
+    median: float
+    stderr: float  # of the median, relative to it
+    sm_mhz: tuple[float, ...] = ()  # of each value, measured on the device; empty: unknown
+    discarded: int = 0  # samples thrown away because the GPU was throttled
+    reasons: dict[str, int] = {}  # throttle reason -> samples it was seen in, kept ones included
+    temperature_c: tuple[int, int] | None = None  # before, after; None: unknown
 
 
 class Metrics(Record, frozen=True, kw_only=True):
@@ -117,6 +143,11 @@ class Row(Record, frozen=True, kw_only=True):
     started: str  # UTC, ISO 8601
     seconds: float  # wall clock of the row, model loading included
 
+    @property
+    def key(self) -> str:
+        """See row_key."""
+        return row_key(self.model, self.shape, self.toggles, self.device)
+
 
 class Peer(Record, frozen=True, kw_only=True):
     """One line of peers.jsonl: what another program measured, or why it has no figure.
@@ -154,6 +185,11 @@ class PlannedRow(Record, frozen=True, kw_only=True):
     toggles: dict[str, str | int]
     device: str
 
+    @property
+    def key(self) -> str:
+        """See row_key."""
+        return row_key(self.model, self.shape, self.toggles, self.device)
+
 
 class Plan(Record, frozen=True, kw_only=True):
     """plan.json: written before the first row."""
@@ -178,6 +214,19 @@ class Gpu(Record, frozen=True, kw_only=True):
     memory_bytes: int
     driver: str
     cuda: str  # of the runtime that compiled and ran the kernels
+
+
+class GpuState(Record, frozen=True, kw_only=True):
+    """What the driver's management library says of a GPU at one moment. None or empty where it does not say."""
+
+    absent: str = ""  # why nothing is known, one line
+    ecc: bool | None = None
+    power_limit_w: float | None = None
+    sm_mhz: int | None = None  # now
+    sm_most_mhz: int | None = None
+    memory_mhz: int | None = None
+    temperature_c: int | None = None
+    reasons: tuple[str, ...] = ()  # why clocks are below their most: "sw_power_cap", "hw_thermal_slowdown", ...
 
 
 class Ceiling(Record, frozen=True, kw_only=True):
@@ -211,3 +260,44 @@ class Environment(Record, frozen=True, kw_only=True):
     compile_flags: dict[str, str]  # device -> flags
     command: str  # to reproduce
     ceilings: tuple[Ceiling, ...] = ()
+    gpu_state: GpuState | None = None  # when the run began; no part of `id`; None without a GPU
+
+
+class Measurement(Record, frozen=True, kw_only=True):
+    """One row in one process. Times are None on the host device; counts and proof are always there when it is ok."""
+
+    key: str  # PlannedRow.key
+    id: str  # PlannedRow.id
+    status: Status
+    reason: str = ""  # one line, empty when ok
+    prefill: Samples | None = None  # us of device time for the whole prompt
+    decode: Samples | None = None  # us of device time for a token
+    proof: tuple[Check, ...] = ()
+    engaged: dict[str, Path] = {}
+    launches_per_token: float | None = None  # decode, as in Metrics
+    graph_kernels_per_token: float | None = None
+    limit: str = ""  # why the figures cannot be: above 105 % of what the machine was measured to do
+
+
+class Canary(Record, frozen=True, kw_only=True):
+    """The same small work in every process: if it moves, the machine did."""
+
+    name: Literal["copy", "matvec", "empty_graph"]
+    samples: Samples  # us
+
+
+class ProcessAnswer(Record, frozen=True, kw_only=True):
+    """What one process measured: one model, loaded once, its rows in shuffled order."""
+
+    schema: int = SCHEMA
+    version: str  # of zeroulp, as the process imports it
+    git_commit: str = ""  # empty outside a checkout
+    git_dirty: bool = False
+    numerics: int
+    gpu: Gpu | None = None
+    gpu_state: GpuState | None = None  # when the process began
+    started: str  # UTC, ISO 8601
+    seconds: float
+    order: tuple[str, ...]  # keys as measured
+    rows: tuple[Measurement, ...] = ()
+    canaries: tuple[Canary, ...] = ()

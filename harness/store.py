@@ -15,7 +15,8 @@ from typing import TypeVar
 import msgspec
 
 from harness.errors import BadCall
-from harness.schema import SCHEMA, Environment, Peer, Plan, PlannedRow, Row
+from harness.schema import Environment, Peer, Plan, PlannedRow, Row
+from harness.upgrade import decode
 
 PLAN, ENVIRONMENT, ROWS, PEERS = "plan.json", "environment.json", "rows.jsonl", "peers.jsonl"
 
@@ -167,7 +168,7 @@ def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
         if not line:
             continue
         try:
-            records.append(_decode(line, kind))
+            records.append(decode(line, kind))
         except msgspec.MsgspecError as error:
             torn = number == data.count(b"\n") + 1
             problems.append(f"{path.name} line {number}: {'torn, skipped' if torn else f'skipped ({error})'}")
@@ -176,22 +177,11 @@ def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
 
 def _read_record(path: Path, kind: type[T]) -> T:
     try:
-        return _decode(path.read_bytes(), kind)
+        return decode(path.read_bytes(), kind)
     except OSError as error:
         raise BadCall(f"{path}: not a run folder ({error.strerror})") from None
     except msgspec.MsgspecError as error:
-        raise BadCall(f"{path}: not a {kind.__name__.lower()} of schema {SCHEMA} ({error})") from None
-
-
-class _Version(msgspec.Struct):
-    schema: int
-
-
-def _decode(data: bytes, kind: type[T]) -> T:
-    version = msgspec.json.decode(data, type=_Version).schema
-    if version != SCHEMA:
-        raise msgspec.ValidationError(f"schema {version}, expected {SCHEMA}")
-    return msgspec.json.decode(data, type=kind)
+        raise BadCall(f"{path}: not a {kind.__name__.lower()} that can be read ({error})") from None
 
 
 def _ends_a_line(path: Path) -> bool:

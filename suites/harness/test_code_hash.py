@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.code_hash import RESULT_CODE, package_folder
 
 # Errors, locks, files and the hash itself: they decide whether there is a row, not what is in it.
-NO_RESULT = {"harness/code_hash.py", "harness/errors.py", "harness/locks.py", "harness/store.py"}
+NO_RESULT = {"harness/code_hash.py", "harness/errors.py", "harness/locks.py", "harness/store.py", "harness/upgrade.py"}
 
 
 def imported(path: Path, root: Path) -> set[Path]:
