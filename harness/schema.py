@@ -293,6 +293,7 @@ class ProcessAnswer(Record, frozen=True, kw_only=True):
     version: str  # of zeroulp, as the process imports it
     git_commit: str = ""  # empty outside a checkout
     git_dirty: bool = False
+    tree: str = ""  # code_hash(TREE): the packages that it imports, whatever they are called
     numerics: int
     gpu: Gpu | None = None
     gpu_state: GpuState | None = None  # when the process began
