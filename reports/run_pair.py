@@ -29,7 +29,7 @@ def compare_runs(base: StoredRun, head: StoredRun) -> GateResult:
 
     Rows of base that head does not have are missing. Raises BadCall if the runs have no row in common.
     """
-    before, now = _by_configuration(base), _by_configuration(head)
+    before, now = _by_key(base), _by_key(head)
     if not before.keys() & now.keys():
         raise BadCall(f"{head.folder}: has no row of the same model, shape, toggles and device as {base.folder}")
     rows = [row for key in now for row in _judge(key, before.get(key), now[key], base, head)]
@@ -60,15 +60,9 @@ def compare_runs(base: StoredRun, head: StoredRun) -> GateResult:
     return msgspec.structs.replace(result, exit_code=code, headline=f"{WORDS[code]}: {counted(result)}")
 
 
-def _by_configuration(run: StoredRun) -> dict[str, Row | PlannedRow]:
+def _by_key(run: StoredRun) -> dict[str, Row | PlannedRow]:
     rows: list[Row | PlannedRow] = [*run.rows, *run.missing]
-    return {join(row): row for row in rows}
-
-
-def join(row: Row | PlannedRow) -> str:
-    """What a row computes, whatever the code: rows of two runs belong together if this is equal."""
-    model = (row.model.name, row.model.quant, row.model.sha256)
-    return msgspec.json.encode((model, row.shape, sorted(row.toggles.items()), row.device)).decode()
+    return {row.key: row for row in rows}
 
 
 def _judge(

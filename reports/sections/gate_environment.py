@@ -55,7 +55,7 @@ def _controls(canaries: tuple[CanaryVerdict, ...]) -> Table:
         for canary in canaries
     ]
     caption = f"Controls, the same work in both arms: {moved} of {len(canaries)} moved"
-    columns = ("state", "control", "time, head to base", "pairs", "why")
+    columns = ("state", "control", "time change", "pairs", "why")
     return table(caption, columns, lines, numbers=columns[2:4], folded=not moved, yields=5)
 
 

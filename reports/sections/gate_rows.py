@@ -58,7 +58,7 @@ def _unsure(result: GateResult, *, folded: bool) -> list[Block]:
 
 
 def _table(caption: str, rows: tuple[RowVerdict, ...], *, folded: bool = False, yields: int) -> Table:
-    columns = ("verdict", "time, head to base", "row", "base", "head", "why")
+    columns = ("verdict", "time change", "row", "base", "head", "why")
     lines = [_line(row) for row in rows]
     return table(caption, columns, lines, numbers=(columns[1], *columns[3:5]), folded=folded, yields=yields)
 
