@@ -55,7 +55,7 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
     try:
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
-        probe = _probe(sweep, logs, progress)
+        probe = probe_device(sweep, logs, progress)
         planned = plan_rows(sweep, configs, probe, progress)
         peers = open_peers(sweep, planned, folder, progress)
         made = environment(sweep.device, probe, command=sweep.command)
@@ -74,7 +74,7 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
     return folder
 
 
-def _probe(sweep: Sweep, logs: Path, progress: SweepProgress) -> Probe:
+def probe_device(sweep: Sweep, logs: Path, progress: SweepProgress) -> Probe:
     """Look at the device in a process of its own, so that this one never holds a GPU."""
     progress.say(f"device {sweep.device}: " + ("compiling kernels" if sweep.device == "host" else "measuring ceilings"))
     job = ProbeJob(
