@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from harness.errors import BadCall
+from harness.schema import PlannedRow, Row
 
 Value = str | int
 Operand = Value | tuple[Value, ...]
@@ -35,6 +36,30 @@ def parse_where(text: str, names: frozenset[str]) -> Predicate:
         if isinstance(node, ast.Name) and node.id not in names:
             raise BadCall(f"--where {text!r}: unknown field {node.id!r}, expected one of {', '.join(sorted(names))}")
     return _Reader(text).truth(body)
+
+
+def fields(row: PlannedRow | Row) -> dict[str, Value]:
+    """What an expression sees of a row."""
+    model, shape = row.model, row.shape
+    sizes = {"depth": shape.depth, "prompt": shape.prompt, "generated": shape.generated, "context": shape.context}
+    return {"model": model.name, "quant": model.quant, "device": row.device, **sizes, **row.toggles}
+
+
+def telling(row: PlannedRow | Row, among: Iterable[PlannedRow | Row], within: str = "") -> str:
+    """An expression that leaves this row alone of `among`, which `within` left of a matrix; empty if it is alone.
+
+    A second --where replaces the first, so `within` is taken over.
+    """
+    others, mine = [fields(other) for other in among], fields(row)
+    apart = {name: value for name, value in mine.items() if any(other.get(name) != value for other in others)}
+    terms = [f"({within})"] if within and apart else []
+    return " and ".join([*terms, *(f"{name} == {_literal(value)}" for name, value in apart.items())])
+
+
+def _literal(value: Value) -> str:
+    """A Python literal; in double quotes where that needs no escape, so that the shell can take single ones."""
+    plain = isinstance(value, str) and value.isascii() and value.isprintable() and not set(value) & {'"', "\\"}
+    return f'"{value}"' if plain else ascii(value)
 
 
 class _Reader:

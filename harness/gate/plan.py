@@ -1,0 +1,99 @@
+"""What a gate owes, fixed before the first process: rows from the configuration, never from results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.environment import environment
+from harness.errors import BadCall
+from harness.gate.pairs import ModelRows
+from harness.gate.schema import GATE_SCHEMA
+from harness.job import Probe
+from harness.planning import Planned, Sweep, plan_rows, selected
+from harness.progress import SweepProgress
+from harness.schema import Environment, PlannedRow, Record
+from harness.store import require_folder, write_atomically
+from harness.sweep import probe_device
+
+PLAN_FILE = "gate-plan.json"
+
+
+class PlannedModel(Record, frozen=True, kw_only=True):
+    """Rows of one model and where its file is."""
+
+    path: str
+    rows: tuple[PlannedRow, ...]
+
+
+class GatePlan(Record, frozen=True, kw_only=True):
+    """gate-plan.json: all that a resumed gate needs to be the same gate."""
+
+    schema: int = GATE_SCHEMA
+    started: str  # UTC, ISO 8601
+    command: str
+    rerun: str  # the command without its --where
+    base: str  # as named
+    head: str
+    commits: dict[str, str]  # side -> commit, of those that are one: a branch may move meanwhile
+    directory: str  # that the names are relative to
+    sharing: str
+    matrix: str
+    matrix_path: str
+    where: str
+    device: str
+    gpu: str  # UUID to measure on
+    others: tuple[str, ...]  # UUIDs of other GPUs to confirm on
+    timeout: float
+    policy_path: str
+    accept_path: str
+    models: tuple[PlannedModel, ...]
+    notes: tuple[str, ...]  # for the result
+    environment: Environment
+
+    def model_rows(self) -> list[ModelRows]:
+        return [ModelRows(number=i, path=model.path, rows=model.rows) for i, model in enumerate(self.models)]
+
+    def rows(self) -> list[PlannedRow]:
+        return [row for model in self.models for row in model.rows]
+
+
+def plan_models(
+    sweep: Sweep, folder: Path, progress: SweepProgress
+) -> tuple[tuple[PlannedModel, ...], tuple[str, ...], Environment]:
+    """Rows by model, those that cannot be, and the machine. Makes the model files. Raises BadCall or BadInput."""
+    configs = selected(sweep)
+    require_folder(sweep.cache, "cache folder")
+    probe: Probe = probe_device(sweep, folder, progress)
+    planned = plan_rows(sweep, configs, probe, progress)
+    possible = [item for item in planned if not item.refused]
+    if not possible:
+        raise BadCall(f"no row can be measured: {planned[0].refused}")
+    refused = dict.fromkeys(
+        f"{item.row.model.name} {item.row.model.quant}: {item.refused}" for item in planned if item.refused
+    )
+    return _by_model(possible), tuple(refused), environment(sweep.device, probe, command=sweep.command)
+
+
+def write_plan(folder: Path, plan: GatePlan) -> None:
+    write_atomically(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
+
+
+def read_plan(folder: Path) -> GatePlan:
+    """Of a gate's folder. Raises BadCall if it is none."""
+    path = folder / PLAN_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=GatePlan)
+    except OSError as error:
+        raise BadCall(f"{path}: not the folder of a gate ({error.strerror})") from None
+    except msgspec.MsgspecError as error:
+        raise BadCall(f"{path}: not a plan of schema {GATE_SCHEMA} ({error})") from None
+
+
+def _by_model(planned: Sequence[Planned]) -> tuple[PlannedModel, ...]:
+    rows: dict[str, list[PlannedRow]] = {}
+    for item in planned:
+        rows.setdefault(item.path, []).append(item.row)
+    return tuple(PlannedModel(path=path, rows=tuple(found)) for path, found in rows.items())

@@ -1,0 +1,204 @@
+"""A gate from its plan to its result: pairs, parity again where head is much faster, confirmation, verdicts."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.gate.accept import Accepted
+from harness.gate.arms import SIDES, Build, Side
+from harness.gate.canaries import judge_canaries
+from harness.gate.evidence import Evidence
+from harness.gate.gpus import gpu_lock
+from harness.gate.pairs import ModelRows, check_again, measure_once, run_pairs
+from harness.gate.parity import parity_block
+from harness.gate.plan import GatePlan
+from harness.gate.processes import Bench
+from harness.gate.schema import CONFIRMED_HERE, Arm, CanaryVerdict, GateResult
+from harness.gate.stored import StoredArm, add_stored, why_no_times
+from harness.gate.times import TIME_METRICS, Timed, judge_times
+from harness.gate.verdicts import Confirmation, Judge, exit_code, headline
+from harness.rules import Rules
+from harness.schema import Gpu, PlannedRow
+from harness.statistics import Policy
+from harness.where import telling
+
+HOST_NOTE = "times: not measured on an emulated device; parity, engaged paths and counts are gated"
+STORED_NOTE = "stored times of separate runs: shown where they are of one GPU, and never a verdict"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a gate is run with. `environment` is what its processes see of the process environment."""
+
+    cache: Path
+    rules: Rules
+    environment: Mapping[str, str]
+    policy: Policy
+    accepted: Accepted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arms:
+    """Each side is a build to measure or a stored run."""
+
+    builds: Mapping[Side, Build]
+    stored: Mapping[Side, StoredArm]
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What was measured."""
+
+    evidence: Evidence
+    pairs: int = 0
+    canaries: tuple[CanaryVerdict, ...] = ()
+    confirmation: Confirmation | None = None
+    notes: tuple[str, ...] = ()
+
+
+def run_gate(plan: GatePlan, folder: Path, arms: Arms, settings: Settings, say: Callable[[str], None]) -> GateResult:
+    """Measure what is not measured yet and judge it all. KeyboardInterrupt leaves what is finished in `folder`."""
+    start = time.monotonic()
+    bench = Bench(
+        folder=folder,
+        builds=arms.builds,
+        cache=settings.cache,
+        rules=settings.rules,
+        ceilings=plan.environment.ceilings,
+        timeout=plan.timeout,
+        environment=settings.environment,
+        say=say,
+    )
+    found = _from_stored(plan, bench, arms) if arms.stored else _measured(plan, bench, settings)
+    judge = Judge(
+        policy=settings.policy,
+        accepted=settings.accepted,
+        rerun=lambda row: rerun(plan, row),
+        moved=tuple(canary.name for canary in found.canaries if canary.moved),
+        confirmation=found.confirmation,
+        stored="the arms were not measured in turn" if arms.stored else "",
+    )
+    rows = judge.verdicts(found.evidence)
+    code = exit_code(rows, found.canaries)
+    return GateResult(
+        base=_arm("base", arms, bench),
+        head=_arm("head", arms, bench),
+        device=plan.device,
+        gpu=_gpu(arms, bench),
+        policy=asdict(settings.policy),
+        rows=rows,
+        canaries=found.canaries,
+        parity=parity_block(list(found.evidence.rows.values()), lambda row: rerun(plan, row)),
+        environment=plan.environment,
+        notes=(*plan.notes, *found.notes, *settings.accepted.notes(judge.used)),
+        started=plan.started,
+        seconds=time.monotonic() - start,
+        pairs_spent=found.pairs,
+        command=plan.command,
+        exit_code=code,
+        headline=headline(code, rows),
+    )
+
+
+def rerun(plan: GatePlan, row: PlannedRow) -> str:
+    """One command that judges this row alone."""
+    where = telling(row, plan.rows(), plan.where) or plan.where
+    return f"{plan.rerun} --where {shlex.quote(where)}" if where else plan.rerun
+
+
+def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
+    policy, models = settings.policy, plan.model_rows()
+    timed = plan.device == "cuda"
+    with gpu_lock(plan.gpu, settings.cache):
+        looks = policy.looks if timed else (1,)
+        evidence, pairs = run_pairs(bench, models, policy, stage="pairs", gpu=plan.gpu, looks=looks)
+        check_again(bench, models, evidence, _keys(evidence, policy, _suspiciously_fast), gpu=plan.gpu)
+    found = Found(evidence=evidence, pairs=pairs, notes=() if timed else (HOST_NOTE,))
+    if not timed:
+        return found
+    found.canaries = judge_canaries(evidence, policy)
+    slow = _keys(evidence, policy, lambda timed: timed.verdict == "slower")
+    if slow and not any(canary.moved for canary in found.canaries):
+        found.confirmation, more = _confirm(plan, bench, settings, slow)
+        found.pairs += more
+    discarded = _discarded(evidence)
+    found.notes += (f"{discarded} samples were discarded while the GPU was throttled",) if discarded else ()
+    return found
+
+
+def _confirm(plan: GatePlan, bench: Bench, settings: Settings, slow: frozenset[str]) -> tuple[Confirmation, int]:
+    """Fresh pairs of the slower rows, on another GPU if there is one."""
+    gpu = plan.others[0] if plan.others else plan.gpu
+    models = [
+        ModelRows(number=model.number, path=model.path, rows=tuple(row for row in model.rows if row.key in slow))
+        for model in plan.model_rows()
+    ]
+    models = [model for model in models if model.rows]
+    with gpu_lock(gpu, settings.cache):
+        evidence, pairs = run_pairs(
+            bench, models, settings.policy, stage="confirm", gpu=gpu, looks=(settings.policy.confirm_pairs,)
+        )
+    still = not any(canary.moved for canary in judge_canaries(evidence, settings.policy))
+    words = f"confirmed on {gpu}" if plan.others else CONFIRMED_HERE
+    return Confirmation(evidence=evidence, words=words, still=still), pairs
+
+
+def _from_stored(plan: GatePlan, bench: Bench, arms: Arms) -> Found:
+    """Parity and counts of the runs, beside one process for each model of an arm that is no run."""
+    evidence = Evidence.owed(plan.rows())
+    for side in arms.builds:
+        with gpu_lock(plan.gpu, bench.cache):
+            measure_once(bench, plan.model_rows(), evidence, side, gpu=plan.gpu)
+    gpus: dict[str, Gpu | None] = {side: stored.gpu for side, stored in arms.stored.items()}
+    gpus |= {side: answer.gpu for side, answer in bench.heard.items()}
+    why = why_no_times(gpus)
+    for side, stored in arms.stored.items():
+        add_stored(evidence, side, stored)
+    if why:
+        evidence.forget_times()
+    return Found(evidence=evidence, notes=(why or (STORED_NOTE if plan.device == "cuda" else HOST_NOTE),))
+
+
+def _keys(evidence: Evidence, policy: Policy, wanted: Callable[[Timed], bool]) -> frozenset[str]:
+    """Rows of which a time is as wanted."""
+    keys = set()
+    for key, row in evidence.rows.items():
+        timed = [] if row.faults else [judge_times(row, metric, policy) for metric in TIME_METRICS]
+        if any(one is not None and wanted(one) for one in timed):
+            keys.add(key)
+    return frozenset(keys)
+
+
+def _suspiciously_fast(timed: Timed) -> bool:
+    return timed.judgement is not None and timed.judgement.recheck
+
+
+def _discarded(evidence: Evidence) -> int:
+    samples = (
+        getattr(measured, metric)
+        for row in evidence.rows.values()
+        for side in SIDES
+        for measured in row.of(side)
+        for metric in TIME_METRICS
+    )
+    return sum(one.discarded for one in samples if one is not None)
+
+
+def _arm(side: Side, arms: Arms, bench: Bench) -> Arm:
+    if side in arms.stored:
+        return arms.stored[side].arm
+    arm, heard = arms.builds[side].arm, bench.heard.get(side)
+    if heard is None:
+        return arm
+    return msgspec.structs.replace(arm, version=heard.version, numerics=heard.numerics, dirty=heard.git_dirty)
+
+
+def _gpu(arms: Arms, bench: Bench) -> Gpu | None:
+    found = [answer.gpu for answer in bench.heard.values()] + [stored.gpu for stored in arms.stored.values()]
+    return next((gpu for gpu in found if gpu is not None), None)

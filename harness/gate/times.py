@@ -1,0 +1,125 @@
+"""Times of a row: hygiene of the samples first, then the statistics on the paired log ratios."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.gate.evidence import RowEvidence
+from harness.gate.schema import Verdict
+from harness.schema import Measurement, Samples
+from harness.statistics import Judgement, Policy, judge, log_ratios
+
+TimeMetric = Literal["decode", "prefill"]
+TIME_METRICS: tuple[TimeMetric, ...] = ("decode", "prefill")
+
+MOST_DISCARDED = 0.10  # of a process's samples; above it the GPU was throttled
+MOST_LOG = 50.0  # of a ratio; a bound beyond it is none
+CLOCK_DRIFT = 0.01  # of the SM clock between the arms; a whole step of it is about as large
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A metric of a row. `verdict` "more" asks for further pairs. Times are medians over the processes, in us."""
+
+    verdict: Verdict | Literal["more"]
+    reason: str = ""
+    base_us: float | None = None
+    head_us: float | None = None
+    ratio: float | None = None  # geometric mean over the pairs, head / base
+    judgement: Judgement | None = None  # None: no pair
+    logs: tuple[float, ...] = ()  # log ratio of each pair
+    differences_us: tuple[float, ...] = ()
+    clock_ratio: float | None = None
+
+
+def judge_times(row: RowEvidence, metric: TimeMetric, policy: Policy) -> Timed | None:
+    """None where neither arm was timed, which is so on an emulated device."""
+    base, head = [_samples(one, metric) for one in row.base], [_samples(one, metric) for one in row.head]
+    if all(samples is None for samples in (*base, *head)):
+        return None
+    fault = _fault(row, metric)
+    if fault is not None:
+        return fault
+    pairs = [(b, h) for b, h in zip(base, head, strict=False) if b is not None and h is not None]
+    if not pairs:
+        return Timed(verdict="more")
+    logs, differences = log_ratios([b.median for b, _ in pairs], [h.median for _, h in pairs])
+    judgement = judge(logs, differences, policy)
+    verdict, reason = _settled(judgement, pairs)
+    return Timed(
+        verdict=verdict,
+        reason=reason,
+        base_us=statistics.median(b.median for b, _ in pairs),
+        head_us=statistics.median(h.median for _, h in pairs),
+        ratio=math.exp(judgement.mean),
+        judgement=judgement,
+        logs=tuple(logs.tolist()),
+        differences_us=tuple(differences.tolist()),
+        clock_ratio=_clock_ratio(pairs),
+    )
+
+
+def _settled(judgement: Judgement, pairs: Sequence[tuple[Samples, Samples]]) -> tuple[Verdict | Literal["more"], str]:
+    """The statistics' word, where the samples are fit for one."""
+    if judgement.verdict == "more":
+        return "more", ""
+    throttled, clock = _throttled(pairs), _clock_ratio(pairs)
+    if throttled:
+        return "cannot_tell", throttled
+    if clock is not None and not abs(clock - 1) <= CLOCK_DRIFT:
+        return "cannot_tell", f"the SM clock of head was {_percent(clock)} against base"
+    if judgement.verdict == "cannot_tell":
+        return "cannot_tell", f"too noisy: {judgement.pairs} pairs, and neither slower nor the same is shown"
+    return "faster" if judgement.faster else judgement.verdict, ""
+
+
+def _fault(row: RowEvidence, metric: TimeMetric) -> Timed | None:
+    """What makes every statistic of the row meaningless."""
+    for side, measured in (("base", row.base), ("head", row.head)):
+        for one in measured:
+            samples = _samples(one, metric)
+            if one.status in ("throttled", "parity_failed"):
+                return Timed(verdict="cannot_tell", reason=f"{side}: {one.reason or one.status.replace('_', ' ')}")
+            if samples is None:
+                return Timed(verdict="broken", reason=f"{side} was not timed")
+            if one.limit:
+                return Timed(verdict="broken", reason=f"{side}: {one.limit}")
+            if not samples.values or not (0 < samples.median < math.inf):
+                return Timed(verdict="broken", reason=f"{side}: {samples.median:g} us is no time")
+    return None
+
+
+def _throttled(pairs: Sequence[tuple[Samples, Samples]]) -> str:
+    for side in (0, 1):
+        for pair in pairs:
+            samples = pair[side]
+            share = samples.discarded / (samples.discarded + len(samples.values))
+            if not share <= MOST_DISCARDED:
+                why = ", ".join(sorted(samples.reasons)) or "no reason given"
+                return f"{('base', 'head')[side]} throttled: {share:.0%} of its samples discarded ({why})"
+    return ""
+
+
+def _clock_ratio(pairs: Sequence[tuple[Samples, Samples]]) -> float | None:
+    """Of the SM clocks, head over base; None where one is not known."""
+    logs = [
+        math.log(statistics.median(h.sm_mhz) / statistics.median(b.sm_mhz)) for b, h in pairs if b.sm_mhz and h.sm_mhz
+    ]
+    return math.exp(statistics.fmean(logs)) if logs else None
+
+
+def _samples(measured: Measurement, metric: TimeMetric) -> Samples | None:
+    return measured.decode if metric == "decode" else measured.prefill
+
+
+def ratio_of(log: float) -> float | None:
+    """None for a bound that does not bound."""
+    return math.exp(log) if abs(log) < MOST_LOG else None
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
