@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import msgspec
 
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
@@ -75,7 +74,7 @@ def uncommitted(source: Source) -> bool:
     )
 
 
-def build_arms(sources: dict[Side, Source], folder: Path, *, sharing: Sharing, device: str) -> dict[Side, Build]:
+def build_arms(sources: Mapping[Side, Source], folder: Path, *, sharing: Sharing, device: str) -> dict[Side, Build]:
     """Trees and environments of all arms below `folder`. Raises BadCall where one cannot be."""
     trees = {side: _tree(source, folder / side) for side, source in sources.items()}
     needs = {side: environments.needs(tree) for side, tree in trees.items()}
@@ -83,7 +82,13 @@ def build_arms(sources: dict[Side, Source], folder: Path, *, sharing: Sharing, d
     return {side: _build(sources[side], trees[side], needs[side], folder / side, shared, device) for side in sources}
 
 
-def remove_worktrees(sources: dict[Side, Source], folder: Path) -> None:
+def changed_engine(folder: Path) -> bool:
+    """Whether the trees of both arms below `folder` differ where they compute."""
+    hashes = {code_hash(("engine",), folder / side / "tree") for side in SIDES}
+    return len(hashes) > 1
+
+
+def remove_worktrees(sources: Mapping[Side, Source], folder: Path) -> None:
     """Take the trees of commits out of the repositories that they were checked out of."""
     for side, source in sources.items():
         if source.repository is not None:
@@ -131,11 +136,6 @@ def _build(source: Source, tree: Path, needs: Needs, folder: Path, shared: bool,
     )
     # -I: neither the folder this is called from nor PYTHONPATH can put another build in its place.
     return Build(arm=arm, command=(str(made.python), "-I", "-m", "harness.worker"))
-
-
-def said_by(build: Build, *, version: str, numerics: int) -> Build:
-    """With what a process of it reported."""
-    return Build(arm=msgspec.structs.replace(build.arm, version=version, numerics=numerics), command=build.command)
 
 
 def _must(folder: Path, *arguments: str) -> str:

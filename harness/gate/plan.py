@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from harness.config import ROW_FIELDS
 from harness.environment import environment
 from harness.errors import BadCall
+from harness.gate.arms import Side
+from harness.gate.environments import Sharing
 from harness.gate.pairs import ModelRows
 from harness.gate.schema import GATE_SCHEMA
+from harness.gate.stored import StoredArm, owed_by
 from harness.job import Probe
 from harness.planning import Planned, Sweep, plan_rows, selected
 from harness.progress import SweepProgress
 from harness.schema import Environment, PlannedRow, Record
 from harness.store import require_folder, write_atomically
 from harness.sweep import probe_device
+from harness.where import fields, parse_where
 
 PLAN_FILE = "gate-plan.json"
 
@@ -39,7 +44,7 @@ class GatePlan(Record, frozen=True, kw_only=True):
     head: str
     commits: dict[str, str]  # side -> commit, of those that are one: a branch may move meanwhile
     directory: str  # that the names are relative to
-    sharing: str
+    sharing: Sharing
     matrix: str
     matrix_path: str
     where: str
@@ -75,6 +80,18 @@ def plan_models(
         f"{item.row.model.name} {item.row.model.quant}: {item.refused}" for item in planned if item.refused
     )
     return _by_model(possible), tuple(refused), environment(sweep.device, probe, command=sweep.command)
+
+
+def plan_stored(
+    stored: Mapping[Side, StoredArm], where: str
+) -> tuple[tuple[PlannedModel, ...], tuple[str, ...], Environment]:
+    """The same for two finished runs, which owe what they planned. Raises BadCall if `where` leaves nothing."""
+    owed = list(owed_by(stored).values())
+    wanted = parse_where(where, ROW_FIELDS) if where else None
+    rows = tuple(row for row in owed if wanted is None or wanted(fields(row)))
+    if not rows:
+        raise BadCall(f"--where {where!r}: none of the {len(owed)} rows of the runs matches")
+    return (PlannedModel(path="", rows=rows),), (), stored["head"].run.environment
 
 
 def write_plan(folder: Path, plan: GatePlan) -> None:

@@ -19,13 +19,13 @@ from harness.gate.pairs import ModelRows, check_again, measure_once, run_pairs
 from harness.gate.parity import parity_block
 from harness.gate.plan import GatePlan
 from harness.gate.processes import Bench
-from harness.gate.schema import CONFIRMED_HERE, Arm, CanaryVerdict, GateResult
+from harness.gate.schema import CONFIRMED_HERE, Arm, CanaryVerdict, GateResult, RowVerdict
 from harness.gate.stored import StoredArm, add_stored, why_no_times
 from harness.gate.times import TIME_METRICS, Timed, judge_times
 from harness.gate.verdicts import Confirmation, Judge, exit_code, headline
 from harness.rules import Rules
 from harness.schema import Gpu, PlannedRow
-from harness.statistics import Policy
+from harness.statistics import Direction, Policy, one_sided
 from harness.where import telling
 
 HOST_NOTE = "times: not measured on an emulated device; parity, engaged paths and counts are gated"
@@ -49,6 +49,7 @@ class Arms:
 
     builds: Mapping[Side, Build]
     stored: Mapping[Side, StoredArm]
+    engine_changed: bool = True  # False: no verdict on times can come from the engine
 
 
 @dataclass(kw_only=True)
@@ -84,7 +85,7 @@ def run_gate(plan: GatePlan, folder: Path, arms: Arms, settings: Settings, say: 
         confirmation=found.confirmation,
         stored="the arms were not measured in turn" if arms.stored else "",
     )
-    rows = judge.verdicts(found.evidence)
+    rows = _unexplained(judge.verdicts(found.evidence), arms, settings.policy)
     code = exit_code(rows, found.canaries)
     return GateResult(
         base=_arm("base", arms, bench),
@@ -177,6 +178,20 @@ def _keys(evidence: Evidence, policy: Policy, wanted: Callable[[Timed], bool]) -
 
 def _suspiciously_fast(timed: Timed) -> bool:
     return timed.judgement is not None and timed.judgement.recheck
+
+
+def _unexplained(rows: tuple[RowVerdict, ...], arms: Arms, policy: Policy) -> tuple[RowVerdict, ...]:
+    """Many rows that all move one way where the engine is the same: the arms differ in something else."""
+    times = [row for row in rows if row.metric in TIME_METRICS and row.verdict in ("slower", "faster")]
+    directions: list[Direction] = ["slower" if row.verdict == "slower" else "faster" for row in times]
+    if not one_sided(directions, policy, engine_changed=arms.engine_changed):
+        return rows
+    reason = f"{len(times)} rows are all {directions[0]}, and the engine is the same in both arms"
+    keys = {(row.key, row.metric) for row in times}
+    return tuple(
+        msgspec.structs.replace(row, verdict="cannot_tell", reason=reason) if (row.key, row.metric) in keys else row
+        for row in rows
+    )
 
 
 def _discarded(evidence: Evidence) -> int:
