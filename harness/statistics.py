@@ -26,7 +26,7 @@ SLOWER, SAME, MORE, CANNOT_TELL = range(4)  # places in OUTCOMES
 
 VISIBLE_POWER = 0.9
 VISIBLE_TRIALS = 2000  # the share of them that is seen has a standard error of 0.007 at a power of 0.9
-VISIBLE_STEP = 1e-4
+VISIBLE_STEP = 2e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +172,14 @@ def _pairs(logs: Sequence[float] | Floats, differences: Sequence[float] | Floats
 def _upper(logs: Floats, alpha: float) -> Floats:
     """One-sided upper bound of the mean of each row."""
     k = logs.shape[1]
-    bound: Floats = logs.mean(axis=1) + stats.t.isf(alpha, k - 1) * logs.std(axis=1, ddof=1) / math.sqrt(k)
+    bound: Floats = logs.mean(axis=1) + _quantile(alpha, k - 1) * logs.std(axis=1, ddof=1) / math.sqrt(k)
     return bound
+
+
+@lru_cache(maxsize=256)
+def _quantile(alpha: float, freedom: int) -> float:
+    """Of the t distribution; kept, because scipy takes longer for it than a row takes for all else."""
+    return float(stats.t.isf(alpha, freedom))
 
 
 def _large(logs: Floats, differences: Floats, policy: Policy) -> NDArray[np.bool_]:
@@ -196,30 +202,27 @@ def _base_us(logs: Floats, differences: Floats) -> float:
 
 
 def _smallest_visible(sd: float, base_us: float, policy: Policy) -> float:
-    if not sd < math.inf:
+    if not (sd < math.inf and base_us > 0):
         return math.inf
-    least = max(policy.floor, policy.absolute_us / base_us) if base_us > 0 else math.inf
-    return math.expm1(_visible(_rounded_up(sd), _rounded_up(least), policy)) if least < math.inf else math.inf
+    absolute = policy.absolute_us / base_us
+    least = policy.floor if absolute <= policy.floor else _rounded_up(absolute)
+    return math.expm1(_visible(_rounded_up(sd), least, policy))
 
 
 def _rounded_up(value: float) -> float:
-    """To two digits, so that rows of like noise share one computation."""
-    if value <= 0:
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return math.ceil(value / unit - 1e-9) * unit
+    """To a step of 5 %, so that rows of like noise share one computation."""
+    return math.exp(0.05 * math.ceil(math.log(value) / 0.05)) if value > 0 else 0.0
 
 
 @lru_cache(maxsize=1024)
 def _visible(sd: float, least: float, policy: Policy) -> float:
     """The log ratio that is called slower with VISIBLE_POWER, at noise `sd` and where `least` is large enough."""
     noise = sd * np.random.default_rng(0).standard_normal((VISIBLE_TRIALS, policy.looks[-1]))
-    absolute = math.expm1(math.log1p(least))
 
     def seen(change: float) -> bool:
         logs = change + noise
-        # Differences in units of which one is just large enough.
-        codes, _ = decide(logs, np.expm1(logs) / absolute * policy.absolute_us, policy)
+        # At a base time at which a slowdown of `least` is just large enough in us as well.
+        codes, _ = decide(logs, np.expm1(logs) / least * policy.absolute_us, policy)
         return bool(np.mean(codes == SLOWER) >= VISIBLE_POWER)
 
     low = high = math.log1p(least)

@@ -41,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="all",
         help="device to test on; all (the default) skips cuda where there is no GPU, cuda fails there",
     )
+    parser.addoption("--long", action="store_true", help="with the tests marked long, which take minutes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
     reason = why_unavailable(wanted) if wanted != "all" else None
     if reason is not None:
         raise pytest.UsageError(f"--device {wanted}: {reason}")
+    config.addinivalue_line("markers", "long: takes minutes; deselected without --long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselected is what pytest counts a test as that was not asked for: neither a pass nor a skip."""
+    long = [] if config.getoption("--long") else [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
