@@ -95,7 +95,7 @@ def judge(log_ratios: Sequence[float] | Floats, differences_us: Sequence[float] 
         low=-float(_upper(-logs[None], policy.slower_alpha)[0]) if many else -math.inf,
         high=float(_upper(logs[None], policy.pass_alpha)[0]) if many else math.inf,
         pairs=int(pairs),
-        smallest_visible=_smallest_visible(sd, _base_us(logs, differences), policy),
+        smallest_visible=smallest_visible(sd, _base_us(logs, differences), policy),
         faster=bool(code == SAME and _beyond(-logs[None], -differences[None], policy)[0]),
         recheck=not mean >= math.log1p(-policy.recheck_above),
     )
@@ -144,6 +144,15 @@ def confirmed(logs: Floats, policy: Policy) -> NDArray[np.bool_]:
         fresh.mean(axis=1) >= math.log1p(policy.confirm_floor)
     )
     return result
+
+
+def smallest_visible(sd: float, base_us: float, policy: Policy) -> float:
+    """Judgement.smallest_visible of pairs whose log ratios have the standard deviation `sd`."""
+    if not (sd < math.inf and base_us > 0):
+        return math.inf
+    absolute = policy.absolute_us / base_us
+    least = policy.floor if absolute <= policy.floor else _rounded_up(absolute)
+    return math.expm1(_visible(_rounded_up(sd), least, policy))
 
 
 def canary_moved(judgement: Judgement, policy: Policy) -> bool:
@@ -199,14 +208,6 @@ def _base_us(logs: Floats, differences: Floats) -> float:
     """What base took, from head - base = base (head / base - 1); infinite where nothing differs."""
     relative = float(np.abs(np.expm1(logs)).sum())
     return float(np.abs(differences).sum()) / relative if relative > 0 else math.inf
-
-
-def _smallest_visible(sd: float, base_us: float, policy: Policy) -> float:
-    if not (sd < math.inf and base_us > 0):
-        return math.inf
-    absolute = policy.absolute_us / base_us
-    least = policy.floor if absolute <= policy.floor else _rounded_up(absolute)
-    return math.expm1(_visible(_rounded_up(sd), least, policy))
 
 
 def _rounded_up(value: float) -> float:
