@@ -154,10 +154,8 @@ def _call(asked: _Asked, *, policy: Path | None, accept: Path | None, sharing: S
     device = chosen(asked.device)
     if asked.gpu and device != "cuda":
         raise BadCall(f"--gpu {asked.gpu}: the device is {device}")
-    gpu, gpus = "", ()
-    if device == "cuda":
-        gpus = visible_gpus(edge.child_environment(workers=1))
-        gpu = choose(gpus, asked.gpu)
+    gpus = visible_gpus(edge.child_environment(workers=1)) if device == "cuda" else ()
+    gpu = choose(gpus, asked.gpu) if device == "cuda" else ""
     return GateCall(
         base=asked.base,
         head=asked.head,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,12 @@ import msgspec
 from harness.gate.arms import Build, Side
 from harness.job import ProcessJob
 from harness.rules import Rules
-from harness.runner import Finished, Pool, Task, run
+from harness.runner import Finished, Pool, Started, Task, run
 from harness.schema import Ceiling, PlannedRow, ProcessAnswer, Record
 from harness.store import write_atomically
 
 Stage = Literal["pairs", "confirm", "recheck"]
+Runner = Callable[[Iterable[Task], Pool], Iterator[Started | Finished]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class Bench:
     timeout: float  # seconds for one row
     environment: Mapping[str, str]
     say: Callable[[str], None]
+    runner: Runner = run
     ceilings: tuple[Ceiling, ...] = ()
     spent: list[float] = field(default_factory=list)  # seconds of each process that ran
     heard: dict[Side, ProcessAnswer] = field(default_factory=dict)  # the first answer of each arm
@@ -111,7 +113,7 @@ class Bench:
             command=build.command,
         )
         self._file(step, "").parent.mkdir(parents=True, exist_ok=True)
-        for event in run([Task(key=step.name, job=job, log=self._file(step, ".log"))], pool):
+        for event in self.runner([Task(key=step.name, job=job, log=self._file(step, ".log"))], pool):
             if isinstance(event, Finished):
                 return event
         raise RuntimeError(f"{step.name}: the runner told no end")

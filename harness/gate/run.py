@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -23,7 +22,6 @@ from harness.gate.schema import CONFIRMED_HERE, Arm, CanaryVerdict, GateResult, 
 from harness.gate.stored import StoredArm, add_stored, why_no_times
 from harness.gate.times import TIME_METRICS, Timed, judge_times
 from harness.gate.verdicts import Confirmation, Judge, exit_code, headline
-from harness.rules import Rules
 from harness.schema import Gpu, PlannedRow
 from harness.statistics import Direction, Policy, one_sided
 from harness.where import telling
@@ -34,11 +32,8 @@ STORED_NOTE = "stored times of separate runs: shown where they are of one GPU, a
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a gate is run with. `environment` is what its processes see of the process environment."""
+    """What a gate judges by."""
 
-    cache: Path
-    rules: Rules
-    environment: Mapping[str, str]
     policy: Policy
     accepted: Accepted
 
@@ -63,19 +58,9 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def run_gate(plan: GatePlan, folder: Path, arms: Arms, settings: Settings, say: Callable[[str], None]) -> GateResult:
-    """Measure what is not measured yet and judge it all. KeyboardInterrupt leaves what is finished in `folder`."""
+def run_gate(plan: GatePlan, bench: Bench, arms: Arms, settings: Settings) -> GateResult:
+    """Measure what is not measured yet and judge it all. KeyboardInterrupt leaves what is finished in its folder."""
     start = time.monotonic()
-    bench = Bench(
-        folder=folder,
-        builds=arms.builds,
-        cache=settings.cache,
-        rules=settings.rules,
-        ceilings=plan.environment.ceilings,
-        timeout=plan.timeout,
-        environment=settings.environment,
-        say=say,
-    )
     found = _from_stored(plan, bench, arms) if arms.stored else _measured(plan, bench, settings)
     judge = Judge(
         policy=settings.policy,
@@ -116,7 +101,7 @@ def rerun(plan: GatePlan, row: PlannedRow) -> str:
 def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
     policy, models = settings.policy, plan.model_rows()
     timed = plan.device == "cuda"
-    with gpu_lock(plan.gpu, settings.cache):
+    with gpu_lock(plan.gpu, bench.cache):
         looks = policy.looks if timed else (1,)
         evidence, pairs = run_pairs(bench, models, policy, stage="pairs", gpu=plan.gpu, looks=looks)
         check_again(bench, models, evidence, _keys(evidence, policy, _suspiciously_fast), gpu=plan.gpu)
@@ -141,7 +126,7 @@ def _confirm(plan: GatePlan, bench: Bench, settings: Settings, slow: frozenset[s
         for model in plan.model_rows()
     ]
     models = [model for model in models if model.rows]
-    with gpu_lock(gpu, settings.cache):
+    with gpu_lock(gpu, bench.cache):
         evidence, pairs = run_pairs(
             bench, models, settings.policy, stage="confirm", gpu=gpu, looks=(settings.policy.confirm_pairs,)
         )

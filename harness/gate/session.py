@@ -15,6 +15,7 @@ from harness.gate.arms import SIDES, Side, Source, build_arms, changed_engine, r
 from harness.gate.environments import Sharing
 from harness.gate.outputs import junit
 from harness.gate.plan import PLAN_FILE, GatePlan, plan_models, plan_stored, read_plan, write_plan
+from harness.gate.processes import Bench
 from harness.gate.run import Arms, Settings, run_gate
 from harness.gate.schema import GateResult, encode
 from harness.gate.stored import StoredArm, read_arm
@@ -68,7 +69,7 @@ class GateInterrupted(KeyboardInterrupt):
 def start_gate(call: GateCall, here: Here, progress: SweepProgress) -> tuple[Path, GateResult]:
     """Plan, measure, judge, write. Raises BadCall or BadInput before the first process, GateInterrupted after it."""
     sources = _sources(call.base, call.head, call.directory)
-    _settings(call.policy, call.accept, here)  # a bad file is said before anything is made
+    _settings(call.policy, call.accept, here.today)  # a bad file is said before anything is made
     folder = new_run_folder(call.sweep.results) if call.out is None else _new(call.out)
     try:
         plan = _plan(call, sources, folder, progress)
@@ -130,10 +131,20 @@ def _run(
     plan: GatePlan, sources: Mapping[Side, Source], folder: Path, here: Here, progress: SweepProgress
 ) -> GateResult:
     policy, accept = (Path(text) if text else None for text in (plan.policy_path, plan.accept_path))
-    settings = _settings(policy, accept, here)
+    settings = _settings(policy, accept, here.today)
     try:
         arms = _arms(plan, sources, folder, progress)
-        result = run_gate(plan, folder, arms, settings, progress.say)
+        bench = Bench(
+            folder=folder,
+            builds=arms.builds,
+            cache=here.cache,
+            rules=CAREFUL,
+            ceilings=plan.environment.ceilings,
+            timeout=plan.timeout,
+            environment=here.environment,
+            say=progress.say,
+        )
+        result = run_gate(plan, bench, arms, settings)
     except KeyboardInterrupt:
         raise GateInterrupted(folder) from None
     except OSError as error:  # the disk is full, or the folder gone
@@ -160,13 +171,10 @@ def _arms(plan: GatePlan, sources: Mapping[Side, Source], folder: Path, progress
     return Arms(builds=builds, stored=stored, engine_changed=not stored and changed_engine(folder))
 
 
-def _settings(policy: Path | None, accept: Path | None, here: Here) -> Settings:
+def _settings(policy: Path | None, accept: Path | None, today: date) -> Settings:
     return Settings(
-        cache=here.cache,
-        rules=CAREFUL,
-        environment=here.environment,
         policy=read_policy(policy) if policy is not None else Policy(),
-        accepted=read_accepted(accept, here.today),
+        accepted=read_accepted(accept, today),
     )
 
 
