@@ -70,6 +70,11 @@ def outputs(kernel: str) -> int:
     return _OUTPUTS[max(fitting, key=len)] if fitting else 1
 
 
+def in_place(kernel: str) -> bool:
+    """Whether a kernel reads what it writes without taking it a second time."""
+    return kernel.startswith(("rope", "qk_rope_append"))
+
+
 def written(launch: Launch) -> list[Buffer]:
     """The buffers that a launch writes."""
     return _buffers(launch.args[: outputs(launch.kernel)])
@@ -121,7 +126,10 @@ class Namer:
 
     def _points(self, module: str, inputs: Sequence[str], outs: Sequence[str]) -> list[Point]:
         weights = [name for name in inputs if name.endswith(".weight")]
-        sources = self._held(inputs) or self._held(outs)  # rope has no input but its output
+        before = self._held(outs)
+        sources = self._held(inputs) or before  # rope has no input but its output
+        if len(before) == len(outs) and sources == before and not weights and module not in _ROTATED:
+            return before  # changed in place by a kernel that is no op: what it was under the name it had
         layer = _layer([*inputs, *outs], sources, bool(weights))
         roles = [_role(weight) for weight in weights] or [""]
         source = sources[-1].name if sources else ""

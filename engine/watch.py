@@ -59,6 +59,7 @@ class Watched:
     out: int  # index of the buffer with the value
     value: NDArray[Any]  # that buffer after the op
     row: int
+    position: int
     cached: bool
 
 
@@ -126,6 +127,7 @@ class Watcher:
             out=place(taken.value.buffer.ptr),
             value=self._content(taken.value.buffer, taken.after),
             row=self._watch.position - (0 if taken.value.cached else position + taken.value.first),
+            position=self._watch.position,
             cached=taken.value.cached,
         )
 

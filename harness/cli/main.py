@@ -10,7 +10,9 @@ import click
 from harness.cli import edge
 from harness.cli.bench import allrows, bench
 from harness.cli.compute import generate, logits
+from harness.cli.diverge import diverge
 from harness.cli.doctor import doctor
+from harness.cli.gate import gate
 from harness.cli.parity import parity
 from harness.cli.quality import quality
 from harness.cli.report import report
@@ -48,7 +50,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (doctor, synth, logits, generate, toggles, parity, quality, bench, report):
+for command in (doctor, synth, logits, generate, toggles, parity, quality, bench, report, diverge, gate):
     group.add_command(command)
 
 
