@@ -87,6 +87,11 @@ class LaunchLog:
         return self._stream.device
 
     @property
+    def stream(self) -> Stream:
+        """What the launches go to. Work that is given to it directly is not counted."""
+        return self._stream
+
+    @property
     def counters(self) -> Counters:
         return self._stream.counters
 

@@ -16,7 +16,19 @@ RESULT_CODE = (
     "harness/adapters",
     *(
         f"harness/{stem}.py"
-        for stem in ("compare", "job", "measure", "proof", "row", "rules", "schema", "worker", "work_model")
+        for stem in (
+            "compare",
+            "job",
+            "measure",
+            "proof",
+            "proven",
+            "row",
+            "rules",
+            "sampling",
+            "schema",
+            "worker",
+            "work_model",
+        )
     ),
 )
 MODEL_CODE = ("reference/synth", "reference/quant")

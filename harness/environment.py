@@ -22,7 +22,7 @@ LIBRARIES = ("numpy", "gguf", "msgspec", "cupy-cuda13x", "cupy-cuda12x", "cuda-b
 
 def environment(device: str, probe: Probe, *, command: str) -> Environment:
     """Everything a reader needs to judge or repeat a run."""
-    commit, dirty = git_state(package_folder("harness").parent)
+    commit, dirty = checkout()
     facts = Environment(
         id="",
         machine=platform.machine(),
@@ -40,6 +40,7 @@ def environment(device: str, probe: Probe, *, command: str) -> Environment:
         compile_flags={device: probe.compile_flags},
         command=command,
         ceilings=probe.ceilings,
+        gpu_state=probe.gpu_state,
     )
     stable = msgspec.structs.replace(facts, command="", ceilings=(), gpu_state=None)
     return msgspec.structs.replace(facts, id=hashlib.blake2b(msgspec.json.encode(stable), digest_size=6).hexdigest())
@@ -65,6 +66,11 @@ def libraries() -> dict[str, str]:
 def version() -> str:
     """Of the installed distribution."""
     return metadata.version("zeroulp")
+
+
+def checkout() -> tuple[str, bool]:
+    """git_state of the checkout that this code runs from."""
+    return git_state(package_folder("harness").parent)
 
 
 def git_state(folder: Path) -> tuple[str, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from harness.rules import Rules
-from harness.schema import Ceiling, Gpu, PlannedRow
+from harness.schema import Ceiling, Gpu, GpuState, PlannedRow
 
 
 class RowJob(msgspec.Struct, frozen=True, kw_only=True, tag="row"):
@@ -48,6 +48,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, tag="probed"):
     free_bytes: int
     compile_flags: str
     ceilings: tuple[Ceiling, ...]
+    gpu_state: GpuState | None = None
 
 
 Job = RowJob | ProcessJob | ProbeJob

@@ -1,108 +1,139 @@
-"""The timed loop of a row and the counts around it."""
+"""What a row is measured at: counts of one pass, and samples of decode and prefill."""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.adapters.protocol import Counts, Engine
+from harness.adapters.protocol import Counts, Engine, Timer
+from harness.rules import Rules
+from harness.sampling import Sampled, Take, sampled
 from harness.schema import Shape, Spread
-
-WARM_SECONDS = 1.0  # a GPU needs about this long to raise its clocks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repeat:
-    """One pass: prompt, then greedy tokens. Seconds of the whole prompt and of all tokens."""
-
-    prefill_seconds: float
-    decode_seconds: float
-    issue_seconds: float  # until the CPU had issued all tokens
-    prefill_counts: Counts
-    decode_counts: Counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Spreads are None where time means nothing (an emulated device)."""
+    """`prefill` and `decode` are None where time means nothing (an emulated device)."""
 
-    prefill_tps: Spread | None
-    decode_tps: Spread | None
-    host_us_per_token: Spread | None
+    shape: Shape
+    run: int  # tokens of one sample of decode
+    prefill: Sampled | None
+    decode: Sampled | None
     launches_per_token: float
     graph_kernels_per_token: float
     prefill_launches_per_token: float
 
+    @property
+    def prefill_tps(self) -> Spread | None:
+        """Tokens a second, by the host's clock, logits of the last token in its memory."""
+        return _spread(self.prefill, lambda take: 1e6 * self.shape.prompt / take.host_us)
 
-def measure(engine: Engine, shape: Shape, tokens: NDArray[np.int64], *, repeats: int, timed: bool) -> Measured:
-    """Check, warm up, sample, summarise. `tokens` holds depth + prompt ids.
+    @property
+    def decode_tps(self) -> Spread | None:
+        """Tokens a second, by the host's clock, from one wait for the device to the next."""
+        return _spread(self.decode, lambda take: 1e6 * self.run / take.host_us)
 
-    Decode is `shape.generated` greedy steps, token and position chosen on the device, timed between two waits for the
-    device; the first pass, in which a graph may be captured, is never part of the samples. Without `timed` one pass is
-    counted, and there is nothing to warm up.
+    @property
+    def host_us_per_token(self) -> Spread | None:
+        """Until the CPU has issued a decoded token."""
+        return _spread(self.decode, lambda take: take.issue_us / self.run)
+
+    @property
+    def throttled(self) -> str:
+        """One line if too many samples of either had to be thrown away, else empty."""
+        found = (("decode", self.decode), ("prefill", self.prefill))
+        return "; ".join(f"{name}: {item.throttled}" for name, item in found if item and item.throttled)
+
+    @property
+    def warm_up(self) -> str:
+        """One line if either did not become flat, else empty."""
+        found = (("decode", self.decode), ("prefill", self.prefill))
+        return "; ".join(f"{name}: {item.warm_up}" for name, item in found if item and item.warm_up)
+
+
+def measure(
+    engine: Engine,
+    shape: Shape,
+    tokens: NDArray[np.int64],
+    *,
+    rules: Rules,
+    timer: Timer | None,
+    warm_seconds: float = 0.0,
+) -> Measured:
+    """Count a pass, then warm up and sample by the rules. `tokens` holds depth + prompt ids.
+
+    The pass is the prompt and `shape.generated` greedy tokens, chosen on the device; a graph that is captured is
+    captured in it, so that no sample holds a capture. Without `timer` that is all. `warm_seconds`: at least so much of
+    warm-up.
     """
     if len(tokens) != shape.depth + shape.prompt:
         raise ValueError(f"{len(tokens)} tokens for depth {shape.depth} and prompt {shape.prompt}")
-    if timed:
-        _warm_up(engine, shape, tokens)
-    samples = [run_once(engine, shape, tokens) for _ in range(repeats if timed else 1)]
-    return summarise(samples, shape, timed=timed)
-
-
-def _warm_up(engine: Engine, shape: Shape, tokens: NDArray[np.int64]) -> None:
-    start = time.perf_counter()
-    run_once(engine, shape, tokens)
-    while time.perf_counter() - start < WARM_SECONDS:
-        run_once(engine, shape, tokens)
-
-
-def run_once(engine: Engine, shape: Shape, tokens: NDArray[np.int64]) -> Repeat:
-    depth, prompt = tokens[: shape.depth], tokens[shape.depth :]
-    engine.reset()
-    if len(depth):
-        engine.prefill(depth)
-    engine.synchronize()
-    before = engine.counts()
-    start = time.perf_counter()
-    engine.prefill(prompt)  # returns logits, so it ends when the device has
-    prefill_seconds = time.perf_counter() - start
-    prefilled = engine.counts()
-    engine.truncate(len(tokens) - 1)
-    engine.generate(prompt[-1:], 1)  # puts the first choice of the device in place
-    engine.synchronize()
-    ready = engine.counts()
-    start = time.perf_counter()
-    engine.generate_more(shape.generated)
-    issued = time.perf_counter()
-    engine.synchronize()
-    decode_seconds = time.perf_counter() - start
-    return Repeat(
-        prefill_seconds=prefill_seconds,
-        decode_seconds=decode_seconds,
-        issue_seconds=issued - start,
-        prefill_counts=_difference(before, prefilled),
-        decode_counts=_difference(ready, engine.counts()),
-    )
-
-
-def summarise(samples: Sequence[Repeat], shape: Shape, *, timed: bool) -> Measured:
-    """Spreads over the repeats; counts of the last one (they do not vary)."""
-    last = samples[-1]
+    prefilled, decoded = _count(engine, shape, tokens)
+    run = min(rules.run_tokens, shape.generated) or shape.generated
+    prefill = decode = None
+    if timer is not None:
+        decode = sampled(
+            lambda: _decode(engine, shape, tokens, run, timer),
+            rules,
+            samples=rules.samples,
+            warm_seconds=warm_seconds,
+        )
+        prefill = sampled(lambda: _prefill(engine, shape, tokens, timer), rules, samples=rules.prefill_samples)
     return Measured(
-        prefill_tps=spread([shape.prompt / sample.prefill_seconds for sample in samples]) if timed else None,
-        decode_tps=spread([shape.generated / sample.decode_seconds for sample in samples]) if timed else None,
-        host_us_per_token=spread([1e6 * sample.issue_seconds / shape.generated for sample in samples])
-        if timed
-        else None,
-        launches_per_token=_issued(last.decode_counts) / shape.generated,
-        graph_kernels_per_token=last.decode_counts.graph_kernels / shape.generated,
-        prefill_launches_per_token=_issued(last.prefill_counts) / shape.prompt,
+        shape=shape,
+        run=run,
+        prefill=prefill,
+        decode=decode,
+        launches_per_token=_issued(decoded) / shape.generated,
+        graph_kernels_per_token=decoded.graph_kernels / shape.generated,
+        prefill_launches_per_token=_issued(prefilled) / shape.prompt,
     )
+
+
+def _count(engine: Engine, shape: Shape, tokens: NDArray[np.int64]) -> tuple[Counts, Counts]:
+    """Of the prompt and of the answer behind it. Every position of the row holds something afterwards."""
+    engine.reset()
+    if shape.depth:
+        engine.prefill(tokens[: shape.depth])
+    before = engine.counts()
+    engine.prefill(tokens[shape.depth :])
+    prefilled = engine.counts()
+    _stand_at(engine, len(tokens), tokens)
+    ready = engine.counts()
+    engine.generate_more(shape.generated)
+    engine.synchronize()
+    return _difference(before, prefilled), _difference(ready, engine.counts())
+
+
+def _decode(engine: Engine, shape: Shape, tokens: NDArray[np.int64], run: int, timer: Timer) -> Take:
+    """`run` tokens in the middle of the answer; what stands before them is there from the pass that was counted."""
+    _stand_at(engine, len(tokens) + (shape.generated - run) // 2, tokens)
+    return timer.take(lambda: engine.generate_more(run))
+
+
+def _prefill(engine: Engine, shape: Shape, tokens: NDArray[np.int64], timer: Timer) -> Take:
+    engine.truncate(shape.depth)
+    engine.synchronize()
+
+    def work() -> None:
+        engine.prefill(tokens[shape.depth :])  # returns logits, so it ends when the device has
+
+    return timer.take(work)
+
+
+def _stand_at(engine: Engine, position: int, tokens: NDArray[np.int64]) -> None:
+    """Choose, on the device, the token that the next greedy step appends at `position`."""
+    engine.truncate(position - 1)
+    engine.generate(tokens[-1:], 1)
+    engine.synchronize()
+
+
+def _spread(found: Sampled | None, figure: Callable[[Take], float]) -> Spread | None:
+    return spread([figure(take) for take in found.kept]) if found is not None and found.kept else None
 
 
 def spread(samples: Sequence[float]) -> Spread:

@@ -94,6 +94,8 @@ class Metrics(Record, frozen=True, kw_only=True):
     prefill_operations_per_token: float
     percent_of_read_ceiling: float | None = None  # decode: bytes x median tokens/s over the measured read bandwidth
     memory_bytes: int = 0  # weights, buffers and KV cache on the device, as its allocator counts them
+    prefill: Samples | None = None  # us of device time for the whole prompt
+    decode: Samples | None = None  # us of device time for a token
 
 
 class Check(Record, frozen=True, kw_only=True):
@@ -276,6 +278,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     engaged: dict[str, Path] = {}
     launches_per_token: float | None = None  # decode, as in Metrics
     graph_kernels_per_token: float | None = None
+    warm_up: str = ""  # one line if time or clock did not become flat before it was sampled
     limit: str = ""  # why the figures cannot be: above 105 % of what the machine was measured to do
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.schema import PlannedRow
+
 EMBEDDING, HEAD = "token_embd.weight", "output.weight"
 
 
@@ -102,6 +104,16 @@ def prefill_work(size: ModelSize, *, position: int, tokens: int, batch: int) -> 
     keys = position + (tokens + 1) / 2
     operations = 2 * size.layer_weights + 2 * size.head_weights / tokens + size.attention_operations * keys
     return Work(bytes=moved / tokens, operations=operations)
+
+
+def works(row: PlannedRow, size: ModelSize) -> tuple[Work, Work]:
+    """Of a row's prompt and of its answer, each the mean over its tokens."""
+    shape, toggles = row.shape, row.toggles
+    batch = 1 if toggles["prefill"] == "sequential" else min(int(toggles["chunk"]), shape.context)
+    return (
+        prefill_work(size, position=shape.depth, tokens=shape.prompt, batch=batch),
+        decode_work(size, position=shape.depth + shape.prompt, tokens=shape.generated),
+    )
 
 
 def _elements(tensor: TensorFacts) -> int:

@@ -1,4 +1,4 @@
-"""The process of one row: reads a job, does it, writes the answer whole. `python -m harness.worker < job`.
+"""A worker process: reads a job, does it, writes the answer whole. `python -m harness.worker < job`.
 
 It ends when its parent does: the parent holds the other end of standard input.
 """
@@ -14,16 +14,23 @@ import msgspec
 
 from harness.adapters.devices import probe
 from harness.adapters.settings import BadInput
-from harness.job import Job, Probe, ProbeJob, Refusal
+from harness.job import Job, Probe, ProbeJob, ProcessJob, Refusal, RowJob
+from harness.process import measure_process
 from harness.row import make_row
+from harness.schema import ProcessAnswer, Row
 from harness.store import write_atomically
 
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    answer = _probe(job) if isinstance(job, ProbeJob) else make_row(job)
-    write_atomically(Path(job.answer), msgspec.json.encode(answer))
+    write_atomically(Path(job.answer), msgspec.json.encode(_answer(job)))
+
+
+def _answer(job: Job) -> Row | ProcessAnswer | Probe | Refusal:
+    if isinstance(job, RowJob):
+        return make_row(job)
+    return measure_process(job) if isinstance(job, ProcessJob) else _probe(job)
 
 
 def _end_with_parent() -> None:

@@ -20,6 +20,7 @@ Outcome: TypeAlias = Literal[
     "proven",
     "different",
     "unproven",
+    "throttled",
     "implausible",
     "crashed",
     "hung",
@@ -56,6 +57,12 @@ OUTCOMES: dict[Outcome, OutcomeInfo] = {
         exit_code=3,
         tone="unsure",
     ),
+    "throttled": OutcomeInfo(
+        icon="?",
+        meaning="proven, but the GPU was slowed down while it was timed",
+        exit_code=3,
+        tone="unsure",
+    ),
     "proven": OutcomeInfo(icon="✓", meaning="every comparison equal to the last bit", exit_code=0, tone="good"),
     "not applicable": OutcomeInfo(icon="—", meaning="cannot be shown on this device; not a pass", exit_code=0, tone=""),
 }
@@ -80,6 +87,7 @@ _STATUS_OUTCOMES: dict[str, Outcome] = {
     "out_of_memory": "out of memory",
     "error": "error",
     "not_applicable": "not applicable",
+    "throttled": "throttled",
 }
 
 

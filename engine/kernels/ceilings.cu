@@ -1,12 +1,14 @@
 // What this machine can do at best: kernels that read, multiply or do nothing else. No op of a model.
 // Formula:  fill_random: word i of every 16 bytes is a hash of (seed, i); read_all: sum of all words mod 2^32;
 //           mma_peak: D = A B + D, `rounds` times on each of CHAINS tiles; fma_peak: x = a x + b, `rounds` times on
-//           each of CHAINS values of a thread; do_nothing: nothing.
-// Grid:     any; items are slices of a block's threads x IN_FLIGHT pieces of 16 bytes, warps' tiles (mma_peak) or
+//           each of CHAINS values of a thread; copy_all: to = from; show_clocks: what a multiprocessor's clocks show;
+//           do_nothing: nothing.
+// Grid:     any (show_clocks: as many blocks as it wants looks); items are slices of a block's threads x IN_FLIGHT pieces of 16 bytes, warps' tiles (mma_peak) or
 //           threads' values (fma_peak).
 // Order:    integer sums, any order; fma_peak's values of a thread ascending.
 // Rounding: none, integers only; fma_peak one rounding for each multiply-add and addition.
-// Traffic:  read_all 16 bytes a piece, read once; fill_random the same, written; the others next to nothing.
+// Traffic:  read_all 16 bytes a piece, read once; fill_random the same, written; copy_all both; the others next to
+//           nothing.
 #include "portable.cuh"
 
 constexpr int IN_FLIGHT = 4, CHAINS = 8;
@@ -49,6 +51,32 @@ extern "C" __global__ void read_all(unsigned* sum, const uint4* data, long long 
   }
   for (int m = 16; m; m >>= 1) total += __shfl_xor_sync(0xffffffffu, total, m);
   if ((threadIdx.x & 31) == 0) atomicAdd(sum, total);
+}
+
+// to, from: (pieces, 4), pieces as above.
+extern "C" __global__ void copy_all(uint4* to, const uint4* from, long long pieces) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const int width = blockDim.x;
+  for (long long slice = blockIdx.x; slice < pieces / (width * IN_FLIGHT); slice += gridDim.x) {
+    const long long first = slice * (width * IN_FLIGHT) + threadIdx.x;
+    uint4 piece[IN_FLIGHT];
+#pragma unroll
+    for (int i = 0; i < IN_FLIGHT; i++) piece[i] = load_streaming(from + first + i * width);
+#pragma unroll
+    for (int i = 0; i < IN_FLIGHT; i++) to[first + i * width] = piece[i];
+  }
+}
+
+// out: (multiprocessors, 2), cycles and nanoseconds; rows of multiprocessors that got no block stay as they are.
+extern "C" __global__ void show_clocks(long long* out, int multiprocessors) {
+  pdl_launch_dependents();
+  pdl_wait();
+  if (threadIdx.x != 0) return;
+  const Clocks clocks = read_clocks();
+  if (clocks.multiprocessor >= multiprocessors) return;
+  out[2 * clocks.multiprocessor] = clocks.cycles;
+  out[2 * clocks.multiprocessor + 1] = clocks.nanoseconds;
 }
 
 // out: (tiles,), tile = one warp's CHAINS accumulators summed up; random operands stay in registers.

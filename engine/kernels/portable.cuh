@@ -77,6 +77,20 @@ __device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const unsigned (&a)
       : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
 }
 
+// What the clocks of this thread's multiprocessor show: its own cycles, the GPU's nanoseconds, and which one it is.
+// Cycles of one multiprocessor cannot be compared with those of another.
+struct Clocks {
+  long long cycles, nanoseconds;
+  int multiprocessor;
+};
+__device__ __forceinline__ Clocks read_clocks() {
+  Clocks clocks;
+  asm volatile(
+      "mov.u64 %0, %%clock64;\n\tmov.u64 %1, %%globaltimer;\n\tmov.u32 %2, %%smid;"
+      : "=l"(clocks.cycles), "=l"(clocks.nanoseconds), "=r"(clocks.multiprocessor)::"memory");
+  return clocks;
+}
+
 // Every lane gets the sum of its warp, all lanes at once: v = v + v of lane ^ m for m = 16, 8, 4, 2, 1 (NUMERICS 4).
 // All 32 lanes take part. On the CPU one operation instead of five shuffles, with the same additions.
 __device__ __forceinline__ float butterfly_sum(float value) {

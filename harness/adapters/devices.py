@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+import msgspec
 
 from engine.device import Device
 from engine.devices import open_device, why_unavailable
@@ -14,6 +16,7 @@ from engine.devices.cuda.nvrtc import OPTIONS
 from engine.devices.cuda.support import checked
 from engine.devices.host import HostDevice
 from engine.devices.host.toolchain import find_compiler
+from harness.adapters.nvml import GpuMonitor
 from harness.job import Probe
 from harness.schema import Ceiling, Gpu
 from reference.spec.errors import NoDevice
@@ -54,7 +57,11 @@ def probe(name: str, cache: Path, *, ceilings: bool) -> Probe:
 
 def gpu_probe(device: CudaDevice, *, ceilings: bool) -> Probe:
     """The same for a GPU that is open already; nothing is compiled that is not needed."""
-    return _probe(device, _gpu(device), " ".join(OPTIONS), gpu_ceilings(device) if ceilings else ())
+    gpu = gpu_facts(device)
+    with closing(GpuMonitor(gpu.uuid)) as monitor:  # before the ceilings: it says how the GPU was found
+        state = monitor.state()
+    found = gpu_ceilings(device) if ceilings else ()
+    return msgspec.structs.replace(_probe(device, gpu, " ".join(OPTIONS), found), gpu_state=state)
 
 
 def _probe(device: Device, gpu: Gpu | None, flags: str, ceilings: tuple[Ceiling, ...]) -> Probe:
@@ -91,7 +98,7 @@ def _ceiling(name: str, unit: str, measured: Measured, scale: float) -> Ceiling:
     )
 
 
-def _gpu(device: CudaDevice) -> Gpu:
+def gpu_facts(device: CudaDevice) -> Gpu:
     runtime, driver = device.cuda.cupy.cuda.runtime, device.cuda.driver
     properties = runtime.getDeviceProperties(0)
     identity = checked(driver, driver.cuDeviceGetUuid(0), "cuDeviceGetUuid")

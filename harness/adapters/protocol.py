@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.sampling import Take
 from harness.schema import Path
 
 Tokens = Sequence[int] | NDArray[np.integer]
@@ -52,3 +53,10 @@ class Engine(Protocol):
 
     def memory_bytes(self) -> int: ...
     def close(self) -> None: ...
+
+
+class Timer(Protocol):
+    """Times work of one engine on the device's own clock."""
+
+    def take(self, work: Callable[[], None]) -> Take:
+        """Run `work`, which issues launches or replays, and wait for its end. The device is idle before."""

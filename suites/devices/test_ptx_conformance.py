@@ -257,6 +257,27 @@ def test_ceilings_read_every_word(bench: Bench) -> None:
     assert int(total.read()[0]) == int(data.sum(dtype=np.uint64)) % 2**32
 
 
+def test_the_canary_copies_every_word(bench: Bench) -> None:
+    ceilings = Bench(bench.device, "ceilings")
+    data = _random_pieces(256 * 4 * 5, 3)
+    _same(ceilings.run("copy_all", (data.shape, np.uint32), [data], np.int64(len(data))), data)
+
+
+def test_the_clocks_of_a_multiprocessor_move_on(device: Device) -> None:
+    """Cycles and nanoseconds of the multiprocessors that got a block grow; the rows of all others stay as they were."""
+    count, stream = device.multiprocessors, device.stream(pdl=True)
+    looks = []
+    for _ in range(2):
+        out = device.upload(np.full((count + 1, 2), -1, np.int64), "clocks")
+        stream.launch("ceilings", "show_clocks", grid=count, block=32, args=(out, np.int32(count)))
+        looks.append(np.asarray(out.read(), np.int64))
+    first, second = looks
+    assert (first[-1] == -1).all()
+    met = (first[:, 0] >= 0) & (second[:, 0] >= 0)
+    assert met.any()
+    assert (second[met] > first[met]).all()
+
+
 def test_ceilings_multiply_every_tile(bench: Bench) -> None:
     tiles, rounds = 9, 3
     ceilings = Bench(bench.device, "ceilings")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from harness.adapters.protocol import Counts, Logits, Tokens
+from harness.sampling import Take
 from harness.schema import Path
 
 VOCAB = 11
@@ -89,3 +90,21 @@ class FakeEngine:
         else:
             self.launches += 10
         return logits
+
+
+class FakeTimer:
+    """Does the work of an engine and says that it took the next of `us`, over and over.
+
+    Half of that is issuing, nine tenths are the device. `spans` are the positions before and behind each work.
+    """
+
+    def __init__(self, engine: FakeEngine, us: Sequence[float]) -> None:
+        self._engine, self._us = engine, us
+        self.spans: list[tuple[int, int]] = []
+
+    def take(self, work: Callable[[], None]) -> Take:
+        before = self._engine.length
+        work()
+        us = self._us[len(self.spans) % len(self._us)]
+        self.spans.append((before, self._engine.length))
+        return Take(device_us=0.9 * us, host_us=us, issue_us=us / 2)

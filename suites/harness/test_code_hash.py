@@ -7,8 +7,12 @@ from pathlib import Path
 
 from harness.code_hash import RESULT_CODE, package_folder
 
-# Errors, locks, files and the hash itself: they decide whether there is a row, not what is in it.
-NO_RESULT = {"harness/code_hash.py", "harness/errors.py", "harness/locks.py", "harness/store.py", "harness/upgrade.py"}
+# Errors, locks, files and the hash itself decide whether there is a row, not what is in it; the others make the
+# answer of a process of many rows, which is never stored as a row.
+NO_RESULT = {
+    *(f"harness/{stem}.py" for stem in ("code_hash", "errors", "locks", "store", "upgrade")),
+    *(f"harness/{stem}.py" for stem in ("canaries", "environment", "kernels", "limits", "process")),
+}
 
 
 def imported(path: Path, root: Path) -> set[Path]:

@@ -108,7 +108,7 @@ def test_one_wrong_bit_of_the_oracle_is_a_failed_row(
         logits[-1, 7] = np.nextafter(logits[-1, 7], np.float32(np.inf))
         return logits
 
-    monkeypatch.setattr("harness.row.cached_exact_logits", wrong)
+    monkeypatch.setattr("harness.proven.cached_exact_logits", wrong)
     made = row(model, cache)
     assert made.status == "parity_failed"
     assert made.reason.startswith("engine = oracle (before): 1 of 6144 values differ")
@@ -120,7 +120,7 @@ def test_one_wrong_bit_of_the_oracle_is_a_failed_row(
 
 
 def test_a_large_model_is_compared_op_by_op(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.row.WHOLE_ORACLE_BYTES", 0)
+    monkeypatch.setattr("harness.proven.WHOLE_ORACLE_BYTES", 0)
     made = row(model, cache)
     assert made.status == "ok"
     check = next(check for check in made.proof if check.name == "engine = oracle")

@@ -56,6 +56,7 @@ ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
     "no metrics": (lambda: ok(HOST[1], metrics=None), 3, "unproven"),
     "a crash": (lambda: bad(HOST[1], "crashed", "signal 11"), 2, "crashed"),
     "a hang": (lambda: bad(HOST[1], "hung", "no answer"), 2, "hung"),
+    "throttled": (lambda: bad(CUDA[1], "throttled", "decode: 9 of 50 samples"), 3, "throttled"),
     "no memory": (lambda: bad(HOST[1], "out_of_memory", "9 GB needed"), 2, "out of memory"),
     "an error": (lambda: bad(HOST[1], "error", "no such file"), 2, "error"),
     "not applicable": (lambda: bad(HOST[1], "not_applicable", "no PDL here"), 0, "not applicable"),

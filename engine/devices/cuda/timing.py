@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from engine.devices.cuda.memory import CudaBuffer
 from engine.devices.cuda.stream import CudaStream
+
+if TYPE_CHECKING:
+    from engine.devices.cuda.device import CudaDevice
+
+CLOCK_THREADS = 32
 
 
 class StreamTimer:
@@ -23,3 +32,42 @@ class StreamTimer:
         self._stop.record(self._stream.raw)
         self._stop.synchronize()
         return float(self._elapsed(self._start, self._stop))
+
+
+class SmClock:
+    """The clock the multiprocessors really run at, read by themselves: cycles over nanoseconds of the GPU's timer.
+
+    Needs no privilege. Its launches go to a stream of its own, so a session's counts do not change.
+    """
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._device = device
+        self._stream = device.stream()
+        self._shape = (device.multiprocessors, 2)
+        self._before = device.alloc(self._shape, np.int64, "clock.before")
+        self._after = device.alloc(self._shape, np.int64, "clock.after")
+
+    def start(self) -> None:
+        """From here on; waits for all earlier work."""
+        for buffer in (self._before, self._after):
+            buffer.write(np.zeros(self._shape, np.int64))
+        self._look(self._before)
+
+    def mhz(self) -> float | None:
+        """Mean since `start`, of the median multiprocessor; None if none was met both times. Waits for all work."""
+        self._look(self._after)
+        before, after = (np.asarray(buffer.read(), np.int64) for buffer in (self._before, self._after))
+        met = (before[:, 1] > 0) & (after[:, 1] > before[:, 1])
+        if not met.any():
+            return None
+        cycles, nanoseconds = (after - before)[met].T
+        return float(np.median(1e3 * cycles / nanoseconds))
+
+    def close(self) -> None:
+        self._device.free(self._before)
+        self._device.free(self._after)
+
+    def _look(self, buffer: CudaBuffer) -> None:
+        count = np.int32(self._shape[0])
+        self._stream.launch("ceilings", "show_clocks", grid=int(count), block=CLOCK_THREADS, args=(buffer, count))
+        self._stream.synchronize()

@@ -49,6 +49,16 @@ static inline float butterfly_sum(float value, int site = __builtin_LINE()) {
       simt::api.warp_operation(simt::BUTTERFLY_SUM, simt::ALL, simt::pack(value), 0, nullptr, site));
 }
 
+// A clock of one tick a nanosecond, out of the CPU's own ticks; every block has a multiprocessor to itself.
+struct Clocks {
+  long long cycles, nanoseconds;
+  int multiprocessor;
+};
+static inline Clocks read_clocks() {
+  const long long ticks = (long long)__builtin_ia32_rdtsc();
+  return {ticks, ticks, (int)blockIdx.x};
+}
+
 #if defined(__F16C__)  // by the compiler's own names: immintrin.h would double the time to compile a kernel
 namespace simt {
 typedef float Float4 __attribute__((vector_size(16)));

@@ -1,0 +1,107 @@
+"""What every measured row goes through: prove, measure, prove again, on a model that is loaded already."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.adapters.engine import LoadedModel
+from harness.adapters.oracle import cached_exact_logits
+from harness.adapters.protocol import Logits
+from harness.adapters.settings import BadInput, OutOfMemory
+from harness.adapters.timing import Timing
+from harness.compare import Comparison, compare
+from harness.errors import BadCall
+from harness.measure import Measured, measure
+from harness.proof import Oracle, ProofTokens, Prover, proof_tokens
+from harness.rules import Rules
+from harness.schema import Check, PlannedRow, Status
+from harness.schema import Path as Engagement
+
+WHOLE_ORACLE_BYTES = 64 * 2**20  # models up to this size are compared with the oracle whole
+PROOF_PREFILL = 264  # tokens at most: past the border of an attention split at 256
+PROOF_DECODE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven:
+    """A row's figures between its two proofs."""
+
+    measured: Measured
+    proof: tuple[Check, ...]
+    engaged: Mapping[str, Engagement]
+    memory_bytes: int  # weights, buffers and KV cache
+
+    @property
+    def verdict(self) -> tuple[Status, str]:
+        """Status and one line: bits that differ come first, then a GPU that was slowed down."""
+        failed = next((check for check in self.proof if check.status == "failed"), None)
+        if failed is not None:
+            return "parity_failed", f"{failed.name} ({failed.when}): {failed.reason}"
+        return ("throttled", self.measured.throttled) if self.measured.throttled else ("ok", "")
+
+
+def prove_and_measure(
+    loaded: LoadedModel, timing: Timing, row: PlannedRow, *, cache: Path, rules: Rules, warm_seconds: float
+) -> Proven:
+    """A session of its own for the row; closed at the end, like those that it was compared with."""
+    shape = row.shape
+    with ExitStack() as stack:
+        engine = loaded.engine(row.toggles, context=shape.context)
+        stack.callback(engine.close)
+        vocab = loaded.model.spec.vocab
+        tokens = _proof_tokens(row, vocab)
+        prover = Prover(
+            engine=engine,
+            toggles=row.toggles,
+            open_twin=lambda toggles: loaded.engine(toggles, context=shape.context),
+            tokens=tokens,
+            oracle=_oracle(row, loaded, tokens, cache),
+            has_pdl=loaded.device.has_pdl,
+        )
+        before = prover.checks("before")
+        prompt = np.random.default_rng([vocab, shape.prompt, shape.depth]).integers(
+            0, vocab, shape.depth + shape.prompt
+        )
+        measured = measure(engine, shape, prompt, rules=rules, timer=timing.timer(engine), warm_seconds=warm_seconds)
+        return Proven(
+            measured=measured,
+            proof=(*before, *prover.checks("after")),
+            engaged=engine.engaged(),
+            memory_bytes=loaded.memory_bytes() + engine.memory_bytes(),
+        )
+
+
+def ending(error: Exception) -> tuple[Status, str]:
+    """What becomes of a row that an error ended: its status and one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OutOfMemory | MemoryError):
+        return "out_of_memory", text or "the machine has not enough memory"
+    if isinstance(error, BadInput | BadCall):
+        return "error", text
+    traceback.print_exception(error)
+    return "error", f"{type(error).__name__}: {text}"
+
+
+def _proof_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
+    """As long as the row's own prompt and answer, up to a length that every path can be compared at in seconds."""
+    decoded = min(row.shape.generated, PROOF_DECODE)
+    prefilled = min(row.shape.prompt, PROOF_PREFILL, row.shape.context - decoded)
+    return proof_tokens(vocab, prefilled=prefilled, decoded=decoded)
+
+
+def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path) -> Oracle:
+    kv = str(row.toggles["kv"])
+    if row.model.bytes <= WHOLE_ORACLE_BYTES:
+        expected = cached_exact_logits(loaded.model, row.model.sha256, tokens.ids, kv=kv, cache=cache)
+        return lambda logits: (compare(logits, expected), f"exact form, whole model, kv {kv}")
+
+    def sampled(logits: Logits) -> tuple[Comparison, str]:
+        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
+
+    return sampled
