@@ -55,7 +55,7 @@ def compare_runs(base: StoredRun, head: StoredRun) -> GateResult:
         headline="",
     )
     code = exit_code(result)
-    if code == 0 and not any(row.verdict == "same" and row.metric == "parity" for row in rows):
+    if code == 0 and any(row.verdict != "same" for row in rows if row.metric == "parity"):
         code = 3
     return msgspec.structs.replace(result, exit_code=code, headline=f"{WORDS[code]}: {counted(result)}")
 

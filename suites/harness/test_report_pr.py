@@ -11,7 +11,6 @@ from harness.cli.main import zeroulp
 from harness.gate.schema import GateResult, encode
 from reports.pr import LEAST, MARKER
 from suites.reports.gates import HEADLINES, failing, gate, passing, same, unsure
-from suites.reports.hostile import hostile_gate
 from suites.reports.stored_runs import differing, ok, planned, write_run
 
 Captured = pytest.CaptureFixture[str]
@@ -52,6 +51,11 @@ def test_a_gate_s_folder_gets_comment_and_page(gate_folder: Path, capsys: Captur
 def test_the_exit_code_is_the_verdict(tmp_path: Path, result: GateResult, code: int) -> None:
     (tmp_path / "gate.json").write_bytes(encode(result))
     assert zeroulp(["report", "pr", str(tmp_path)]) == code
+
+
+def test_the_exit_code_is_what_the_rows_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "gate.json").write_bytes(encode(gate(*failing().rows, exit_code=0)))
+    assert zeroulp(["report", "pr", str(tmp_path)]) == 1
 
 
 def test_two_runs_are_compared_and_written_beside_head(runs: tuple[str, str], capsys: Captured) -> None:
@@ -110,9 +114,10 @@ def test_a_gate_json_of_another_kind_is_refused(gate_folder: Path, capsys: Captu
     assert "not a gate.json" in capsys.readouterr().err
 
 
-def test_what_is_printed_holds_no_command_to_a_runner(tmp_path: Path, capsys: Captured) -> None:
-    (tmp_path / "gate.json").write_bytes(encode(hostile_gate()))
-    assert zeroulp(["report", "pr", str(tmp_path)]) == 1
+@pytest.mark.parametrize("headline", ["::error::x", "\n::error::x", "a ##[add-mask]x", "\u202e::x"])
+def test_what_is_printed_holds_no_command_to_a_runner(tmp_path: Path, capsys: Captured, headline: str) -> None:
+    (tmp_path / "gate.json").write_bytes(encode(gate(*same(1), headline=headline)))
+    assert zeroulp(["report", "pr", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert not out.startswith("::")

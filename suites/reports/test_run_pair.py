@@ -157,6 +157,15 @@ def test_rows_that_apply_nowhere_cannot_tell(tmp_path: Path) -> None:
     assert compared(tmp_path, rows, rows).exit_code == 3
 
 
+@pytest.mark.parametrize("unproven", [1, 4])
+def test_rows_without_proof_cannot_tell(tmp_path: Path, unproven: int) -> None:
+    rows = [ok(row) for row in PLAN]
+    head = [ok(row, proof=()) for row in PLAN[:unproven]] + rows[unproven:]
+    result = compared(tmp_path, rows, head)
+    assert result.exit_code == 3
+    assert result.headline.startswith(f"CANNOT TELL: {unproven} cannot tell")
+
+
 def test_a_stored_selftest_is_shown_and_a_broken_one_refused(tmp_path: Path) -> None:
     rows = [ok(row) for row in PLAN]
     base, head = write_run(tmp_path / "base", rows), write_run(tmp_path / "head", rows)
