@@ -61,7 +61,7 @@ class Tally:
             "prefill": self._prefill(toggles),
             "matmul": _matmul(toggles, log),
             "fused": self._fused(toggles, log),
-            "tape": _tape(toggles, log),
+            **({"tape": _tape(log)} if toggles.tape == "on" else {}),
         }
 
     def _graph(self, toggles: Toggles, graph: LoggedGraph | None, refused: str) -> Engagement:
@@ -122,15 +122,12 @@ def _pdl(toggles: Toggles, graph: LoggedGraph | None, has_pdl: bool, log: Launch
     )
 
 
-def _tape(toggles: Toggles, log: LaunchLog) -> Engagement:
+def _tape(log: LaunchLog) -> Engagement:
     executed = log.executed()
     noted = sum(count for name, count in executed.items() if name.startswith("tape_"))
-    detail = f"{noted} of {executed.total()} launches"
-    if toggles.tape == "off":
-        return Engagement(asked="off", engaged=noted == 0, reason="", detail=detail)
     engaged = None if not executed.total() else noted > 0
     reason = "" if engaged else "nothing has run yet" if engaged is None else "no launch left a value with a name"
-    return Engagement(asked="on", engaged=engaged, reason=reason, detail=detail)
+    return Engagement(asked="on", engaged=engaged, reason=reason, detail=f"{noted} of {executed.total()} launches")
 
 
 def _matmul(toggles: Toggles, log: LaunchLog) -> Engagement:

@@ -64,15 +64,18 @@ class ToggleInfo:
     values: tuple[str, ...]  # empty: a whole number from `minimum`
     default: str
     minimum: int = 0
+    diagnostic: bool = False  # looks at what is computed: no row is measured with it
 
     @property
     def choices(self) -> str:
         return " | ".join(self.values) if self.values else f"whole number, at least {self.minimum}"
 
 
-def _info(name: str, meaning: str, *values: str, minimum: int = 0) -> ToggleInfo:
+def _info(name: str, meaning: str, *values: str, minimum: int = 0, diagnostic: bool = False) -> ToggleInfo:
     default = str(getattr(Toggles, name))
-    return ToggleInfo(name=name, meaning=meaning, values=values, default=default, minimum=minimum)
+    return ToggleInfo(
+        name=name, meaning=meaning, values=values, default=default, minimum=minimum, diagnostic=diagnostic
+    )
 
 
 TOGGLES: tuple[ToggleInfo, ...] = (
@@ -83,7 +86,7 @@ TOGGLES: tuple[ToggleInfo, ...] = (
     _info("kv", "storage of keys and values; changes what is computed, and the oracle knows it", "f32", "f16"),
     _info("matmul", "matvec for one row and gemm for more, or one of the two for any", "auto", "matvec", "gemm"),
     _info("fused", "kernels that do several operations in one, in steps of one row", "on", "off"),
-    _info("tape", "after every op note a hash of what it wrote, inside a graph too", "on", "off"),
+    _info("tape", "after every op note a hash of what it wrote, inside a graph too", "on", "off", diagnostic=True),
 )
 
 

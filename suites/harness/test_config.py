@@ -110,6 +110,7 @@ def test_default_matrix_covers_what_it_promises() -> None:
         ('graph = ["on", "off"]\nchunk', 'graph = ["on", "maybe"]\nchunk', 9, "'maybe' is not on | off"),
         ("chunk = 3", "chunk = 0", 10, "0 is not whole number, at least 1"),
         ("chunk = 3", "chonk = 3", 10, "unknown toggle 'chonk'"),
+        ("chunk = 3", 'tape = "on"', 10, "looks at a run and is no part of a row"),
         ("chunk = 3", "chunk = 1.5", 10, "neither text nor a whole number"),
         ('devices = ["cuda"]', 'devices = ["tpu"]', 15, "'tpu' is not one of host, cuda"),
         ("exclude = [{ prompt = 5,", "exclude = [{ promt = 5,", 20, "exclude.promt: unknown key"),

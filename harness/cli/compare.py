@@ -1,0 +1,127 @@
+"""`zeroulp compare`: the rows of two runs side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.options import FILE, json_option
+
+if TYPE_CHECKING:
+    from harness.comparison import Comparison, Figure, RowPair
+
+SHOWN = (("decode_tps", "decode t/s"), ("prefill_tps", "prefill t/s"), ("launches_per_token", "launches"))
+SETS = ("moved", "both", "alone")
+
+
+@click.command()
+@click.argument("a", type=FILE)
+@click.argument("b", type=FILE)
+@click.option("--only", type=click.Choice(SETS), help="Rows that moved, that both runs have, or that one has alone.")
+@click.option("--explain", "key", metavar="KEY", help="Every number behind a row; the beginning of its key will do.")
+@json_option
+def compare(a: Path, b: Path, only: str | None, key: str | None, as_json: bool) -> int:
+    """Show the rows of two run folders side by side.
+
+    Rows of the same model, shape, toggles and device stand beside each other, those that moved first. A count or a
+    proof moved if it is not the same. Times of two runs are not paired: one is called moved if the medians are 2 %
+    apart and each lies outside the other's range. To judge a change, use `zeroulp gate`.
+
+    \b
+    Examples:
+      zeroulp compare results/20260101T120000Z-abc123 results/20260102T120000Z-def456
+      zeroulp compare OLD NEW --only moved
+      zeroulp compare OLD NEW --explain 3f2a
+
+    Exit codes: 0 shown, 1 a row that A proves B does not, 2 a bad call, 3 no row is in both.
+    """
+    import msgspec
+
+    from harness.comparison import compare_runs, row_of
+    from harness.store import read_run
+
+    found = compare_runs(read_run(a), read_run(b))
+    if key is not None:
+        pair = row_of(found, key)
+        if as_json:
+            click.echo(json.dumps(msgspec.to_builtins(pair), indent=2))
+        else:
+            _explain(found, pair)
+        return found.exit_code
+    shown = [row for row in found.rows if only is None or _is(row, only)]
+    if as_json:
+        result = msgspec.to_builtins(msgspec.structs.replace(found, rows=tuple(shown)))
+        click.echo(json.dumps({"exit_code": found.exit_code, **result}, indent=2))
+        return found.exit_code
+    _print(found, shown)
+    return found.exit_code
+
+
+def _is(row: RowPair, only: str) -> bool:
+    return bool(row.moved) if only == "moved" else (row.found == "both") == (only == "both")
+
+
+def _print(found: Comparison, shown: list[RowPair]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    for text in (*found.problems, *(f"other environment, {text}" for text in found.environments)):
+        click.echo(text)
+    table = Table("key", "row", "status", box=None, pad_edge=False)
+    for _, title in SHOWN:
+        table.add_column(title, justify="right")
+    table.add_column("moved")
+    for row in shown:
+        figures = {figure.name: figure for figure in row.figures}
+        cells = [_cell(figures.get(name)) for name, _ in SHOWN]
+        moved = "; ".join(row.moved) or (
+            "" if row.found == "both" else f"{row.found.replace('only ', 'only in ').upper()}"
+        )
+        table.add_row(row.key[:8], escape(row.label), _status(row), *cells, escape(moved))
+    if shown:
+        Console(highlight=False, soft_wrap=True).print(table)
+    both = [row for row in found.rows if row.found == "both"]
+    moved_count = sum(bool(row.moved) for row in both)
+    alone = [sum(row.found == side for row in found.rows) for side in ("only a", "only b")]
+    click.echo(
+        f"{len(both)} rows in both, {moved_count} moved; {alone[0]} only in {found.a}, {alone[1]} only in {found.b}"
+    )
+
+
+def _explain(found: Comparison, pair: RowPair) -> None:
+    click.echo(f"{pair.key}: {pair.label}")
+    for name, folder, status, proof in (("A", found.a, pair.a, pair.a_proof), ("B", found.b, pair.b, pair.b_proof)):
+        click.echo(f"  {name} {folder}: {status or 'not there'}{', ' + proof if proof else ''}")
+    for text in found.environments:
+        click.echo(f"  other environment, {text}")
+    for figure in pair.figures:
+        ratio = f", B / A {figure.ratio:.4f}" if figure.ratio is not None else ""
+        sides = " against ".join(_with_range(v, r) for v, r in ((figure.a, figure.a_range), (figure.b, figure.b_range)))
+        click.echo(f"  {figure.name}: {sides}{ratio}{', moved' if figure.moved and pair.found == 'both' else ''}")
+    for text in pair.moved:
+        click.echo(f"  moved: {text}")
+
+
+def _status(row: RowPair) -> str:
+    return row.a if row.a == row.b else f"{row.a or '-'} / {row.b or '-'}"
+
+
+def _cell(figure: Figure | None) -> str:
+    """Both values, or one where they are the same."""
+    if figure is None:
+        return ""
+    if figure.a == figure.b:
+        return _number(figure.a)
+    return f"{_number(figure.a)} / {_number(figure.b)}" + (f" ({figure.ratio:.3f})" if figure.ratio is not None else "")
+
+
+def _with_range(value: float | None, between: tuple[float, float] | None) -> str:
+    return _number(value) + (f" ({_number(between[0])} .. {_number(between[1])})" if between is not None else "")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.6g}"

@@ -1,0 +1,211 @@
+"""Rows of two stored runs side by side, joined by what is measured.
+
+Two runs are not paired: a time counts as moved only where the medians are two per cent apart and each lies outside the
+other's range. What can be counted, and what was proven, moved if it is not the same. `zeroulp gate` is what judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from harness.errors import BadCall
+from harness.progress import row_name
+from harness.schema import Check, Environment, PlannedRow, Record, Row, Spread
+from harness.store import StoredRun
+
+COMPARISON_SCHEMA = 1
+FLOOR = 0.02  # of a time's median
+TIMES = ("prefill_tps", "decode_tps", "host_us_per_token")
+COUNTS = (
+    "launches_per_token", "graph_kernels_per_token", "prefill_launches_per_token", "bytes_per_token",
+    "operations_per_token", "prefill_bytes_per_token", "prefill_operations_per_token", "memory_bytes",
+)  # fmt: skip
+UNSTABLE = ("id", "schema", "command", "ceilings")  # of an environment: not facts of where a run was made
+
+
+class Figure(Record, frozen=True, kw_only=True):
+    """One number of a row on both sides; None where a side does not have it."""
+
+    name: str
+    a: float | None
+    b: float | None
+    ratio: float | None  # b / a
+    moved: bool
+    a_range: tuple[float, float] | None = None  # of repeats
+    b_range: tuple[float, float] | None = None
+
+
+class RowPair(Record, frozen=True, kw_only=True):
+    """A row of either run. `moved` says in words what is not the same; a row that only one run has is no move."""
+
+    key: str
+    label: str
+    found: Literal["both", "only a", "only b"]
+    a: str  # status, "not run" where it was planned only, "" where it is not in that run
+    b: str
+    a_proof: str  # checks by outcome
+    b_proof: str
+    figures: tuple[Figure, ...] = ()
+    moved: tuple[str, ...] = ()
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """Moved rows first, then those that only one run has, then the rest; within that in the order of A."""
+
+    schema: int = COMPARISON_SCHEMA
+    a: str  # folder
+    b: str
+    environments: tuple[str, ...]  # how they differ; empty if they do not
+    problems: tuple[str, ...]  # of reading either
+    rows: tuple[RowPair, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if B lacks the proof of a row that A has, 3 if no row is in both, else 0."""
+        both = [row for row in self.rows if row.found == "both"]
+        if not both:
+            return 3
+        return 1 if any(row.a == "ok" and row.b != "ok" for row in both) else 0
+
+
+def compare_runs(a: StoredRun, b: StoredRun) -> Comparison:
+    """B beside A."""
+    left, right = _by_key(a), _by_key(b)
+    pairs = [_pair(key, left.get(key), right.get(key)) for key in dict.fromkeys((*left, *right))]
+    order = {"both": 2, "only a": 1, "only b": 1}
+    return Comparison(
+        a=str(a.folder),
+        b=str(b.folder),
+        environments=tuple(_environments(a.environment, b.environment)),
+        problems=tuple(f"{run.folder}: {text}" for run in (a, b) for text in run.problems),
+        rows=tuple(sorted(pairs, key=lambda pair: 0 if pair.moved else order[pair.found])),
+    )
+
+
+def row_of(found: Comparison, key: str) -> RowPair:
+    """By its key or the beginning of it. Raises BadCall."""
+    rows = [row for row in found.rows if row.key.startswith(key)]
+    if len(rows) != 1 or not key:
+        known = ", ".join(row.key for row in found.rows[:3])
+        raise BadCall(f"--explain {key!r}: {len(rows)} rows have such a key, expected one, such as {known}")
+    return rows[0]
+
+
+def _by_key(run: StoredRun) -> dict[str, Row | PlannedRow]:
+    rows: list[Row | PlannedRow] = [*run.rows, *run.missing]
+    return {row.key: row for row in rows}
+
+
+def _pair(key: str, a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> RowPair:
+    either = a or b
+    assert either is not None
+    figures = tuple(_figures(_metrics(a), _metrics(b)))
+    return RowPair(
+        key=key,
+        label=f"{row_name(either)}, {either.device}",
+        found="only a" if b is None else "only b" if a is None else "both",
+        a=_status(a),
+        b=_status(b),
+        a_proof=_proof(a),
+        b_proof=_proof(b),
+        figures=figures,
+        moved=tuple(_moved(a, b, figures)) if a is not None and b is not None else (),
+    )
+
+
+def _moved(a: Row | PlannedRow, b: Row | PlannedRow, figures: Iterable[Figure]) -> Iterable[str]:
+    if _status(a) != _status(b):
+        yield f"{_status(a)} became {_status(b)}"
+    if isinstance(a, Row) and isinstance(b, Row):
+        yield from _moved_checks(a.proof, b.proof)
+        for name in sorted(a.engaged.keys() | b.engaged.keys()):
+            was, is_ = (row.engaged[name].engaged if name in row.engaged else None for row in (a, b))
+            if was != is_:
+                yield f"{name}: {_word(was)} became {_word(is_)}"
+    for figure in figures:
+        if figure.moved:
+            yield f"{figure.name}: {_number(figure.a)} became {_number(figure.b)}"
+
+
+def _moved_checks(a: Iterable[Check], b: Iterable[Check]) -> Iterable[str]:
+    before, now = ({(check.name, check.when): check.status for check in checks} for checks in (a, b))
+    for at in dict.fromkeys((*before, *now)):
+        was, is_ = before.get(at, "not there"), now.get(at, "not there")
+        if was != is_:
+            yield f"{at[0]} ({at[1]}): {was} became {is_}"
+
+
+def _figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[Figure]:
+    for name in (*TIMES, *COUNTS):
+        left, right = a.get(name), b.get(name)
+        if left is None and right is None:
+            continue
+        x, y = _value(left), _value(right)
+        moved = _time_moved(left, right) if name in TIMES else x != y
+        yield Figure(
+            name=name, a=x, b=y, ratio=y / x if x and y is not None else None, moved=moved,
+            a_range=_range(left), b_range=_range(right),
+        )  # fmt: skip
+
+
+def _time_moved(a: Spread | None, b: Spread | None) -> bool:
+    if a is None or b is None:
+        return True
+    apart = b.median < a.min or b.median > a.max
+    return apart and not (b.min <= a.median <= b.max) and not abs(b.median - a.median) < FLOOR * a.median
+
+
+def _metrics(row: Row | PlannedRow | None) -> dict[str, Any]:
+    if not isinstance(row, Row) or row.metrics is None:
+        return {}
+    return {name: getattr(row.metrics, name) for name in (*TIMES, *COUNTS)}
+
+
+def _value(figure: Spread | float | None) -> float | None:
+    return figure.median if isinstance(figure, Spread) else None if figure is None else float(figure)
+
+
+def _range(figure: object) -> tuple[float, float] | None:
+    return (figure.min, figure.max) if isinstance(figure, Spread) else None
+
+
+def _status(row: Row | PlannedRow | None) -> str:
+    return "" if row is None else row.status if isinstance(row, Row) else "not run"
+
+
+def _proof(row: Row | PlannedRow | None) -> str:
+    if not isinstance(row, Row):
+        return ""
+    states = [check.status for check in row.proof]
+    parts = [f"{states.count(state)} {state.replace('_', ' ')}" for state in dict.fromkeys(states)]
+    values = sum(check.values for check in row.proof)
+    return f"{', '.join(parts)}, {values:,} values compared" if parts else "no check"
+
+
+def _word(engaged: bool | None) -> str:
+    return {True: "engaged", False: "not engaged", None: "not applicable"}[engaged]
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:,.6g}"
+
+
+def _environments(a: Environment, b: Environment) -> Iterable[str]:
+    left, right = (_flat(msgspec.to_builtins(side)) for side in (a, b))
+    for name in dict.fromkeys((*left, *right)):
+        if left.get(name) != right.get(name):
+            yield f"{name}: {left.get(name, 'nothing')} against {right.get(name, 'nothing')}"
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A fact on each line: those of the GPU and of libraries apart."""
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            found.update({f"{name} {inner}": text for inner, text in value.items()})
+        elif name not in UNSTABLE and value is not None:
+            found[name] = value
+    return found
