@@ -21,6 +21,7 @@ UNKIND = {
     "process noise 3 %": Noise(process=0.03),
 }
 CANARY_NOISE = (0.002, 0.003, 0.005, 0.007)
+LATER = (4, 8, 16)
 ORDERS: dict[Order, str] = {
     "base then head": "16 processes of base, then 16 of head",
     "abba": "16 pairs in ABBA order",
@@ -53,9 +54,9 @@ def _by_noise(trials: int, policy: Policy) -> str:
             rates = gate_rates(Noise(process=process), slowdown=slowdown, trials=trials, policy=policy)
             counts = (rates.slower, rates.same, rates.cannot_tell, rates.confirmed)
             shares = [_share(rates, count) for count in counts]
-            lines.append((f"{process:.1%}", f"{slowdown:.1%}", *shares, f"{rates.mean_pairs:.1f}"))
+            lines.append((f"{100 * process:.1f} %", f"{100 * slowdown:g} %", *shares, f"{rates.mean_pairs:.1f}"))
     head = ("process noise", "true slowdown", "slower", "same", "cannot tell", "slower and confirmed", "mean pairs")
-    return _table(head, lines, f"{trials:,} simulated runs a line; `<` is the upper end of a 95 % interval.")
+    return _table(head, lines, f"{trials:,} simulated runs a line; `<` and `>` are ends of a 95 % interval.")
 
 
 def _by_kind(trials: int, policy: Policy) -> str:
@@ -82,32 +83,40 @@ def _other_rules(trials: int) -> str:
     lines = [
         (
             "t test on 50 samples of one process of each arm, 0.1 %",
-            f"{one_process_alarms(noise, trials=trials, alpha=0.001):.1%}",
+            _percent(one_process_alarms(noise, trials=trials, alpha=0.001)),
         )
     ]
     for order, words in ORDERS.items():
         alarms = paired_alarms(noise, trials=trials, pairs=16, alpha=0.05, order=order)
-        lines.append((f"{words}, t test on medians, 5 %", f"{alarms:.1%}"))
+        lines.append((f"{words}, t test on medians, 5 %", _percent(alarms)))
     return _table(("rule", "false alarms"), lines, f"{trials:,} simulated runs a line, drift of up to 2 % over a run.")
 
 
 def _canaries(trials: int, policy: Policy) -> str:
     lines = [
-        (f"{noise:.1%}", *(f"{canary_alarms(noise, trials=trials, pairs=k, policy=policy):.2%}" for k in (4, 8, 16)))
+        (
+            f"{100 * noise:.1f} %",
+            *(_percent(canary_alarms(noise, trials=trials, pairs=k, policy=policy)) for k in LATER),
+        )
         for noise in CANARY_NOISE
     ]
-    head = ("canary's process noise", "after 4 pairs", "after 8", "after 16")
+    head = ("process noise of the canary", *(f"after {k} pairs" for k in LATER))
     return _table(head, lines, f"How often one canary of a machine at rest says that it moved; {trials:,} runs a cell.")
 
 
 def _share(rates: Rates, count: int) -> str:
-    """A share, or what it is below where nothing, or all, was counted."""
-    if count == 0:
-        return f"< {rates.interval(0)[1]:.2%}"
-    if count == rates.trials:
-        return f"> {rates.interval(count)[0]:.2%}"
-    share = rates.share(count)
-    return f"{share:.3%}" if share < 0.001 else f"{share:.1%}" if share < 0.99 else f"{share:.2%}"
+    """A share, or the end of its interval where nothing, or all, was counted."""
+    if count in (0, rates.trials):
+        low, high = rates.interval(count)
+        return f"< {_percent(high)}" if count == 0 else f"> {_percent(low)}"
+    return _percent(rates.share(count))
+
+
+def _percent(share: float) -> str:
+    """With more places towards both ends, where they tell."""
+    rest = min(share, 1 - share)
+    places = 1 if rest >= 0.01 else 2 if rest >= 0.001 else 3
+    return f"{100 * share:.{places}f} %"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]], note: str) -> str:

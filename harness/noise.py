@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from harness.config import read_text
 from harness.errors import BadCall
+from harness.gate.times import TimeMetric
 from harness.schema import Gpu, Record
 from harness.statistics import SLOWER, Policy, decide, smallest_visible
 
 Floats = NDArray[np.float64]
 NoiseClass = Literal["quiet", "normal", "noisy", "ungateable"]
-TimeMetric = Literal["decode", "prefill"]
 
 NOISE_SCHEMA = 1
 QUIET, NORMAL, NOISY, UNGATEABLE = 0.003, 0.007, 0.012, 0.015  # standard deviations of process medians
@@ -177,8 +177,8 @@ def _signs(pairs: int) -> Floats:
     """(labellings, pairs) of 1 and -1."""
     if 2**pairs > MOST_SPLITS:
         return np.random.default_rng(0).choice([-1.0, 1.0], (MOST_SPLITS, pairs))
-    signs: Floats = 1.0 - 2.0 * ((np.arange(2**pairs)[:, None] >> np.arange(pairs)) & 1)
-    return signs
+    bits = (np.arange(2**pairs)[:, None] >> np.arange(pairs)) & 1
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _toml(value: object) -> str:

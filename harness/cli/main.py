@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import click
 
 from harness.cli import edge
+from harness.cli.aa import aa
 from harness.cli.bench import allrows, bench
+from harness.cli.compare import compare
 from harness.cli.compute import generate, logits
 from harness.cli.diverge import diverge
 from harness.cli.doctor import doctor
@@ -50,7 +52,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (doctor, synth, logits, generate, toggles, parity, quality, bench, report, diverge, gate):
+for command in (doctor, synth, logits, generate, toggles, parity, quality, bench, report, compare, diverge, gate, aa):
     group.add_command(command)
 
 

@@ -1,0 +1,131 @@
+"""An A/A run in its folder: begun, interrupted, taken up again, finished. There it writes aa.json and noise.toml."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.aa import FEWEST, NOISE, PLAN_FILE, RESULT, AaPlan, AaResult, read_plan, run_aa, write_plan
+from harness.code_hash import TREE, code_hash
+from harness.errors import BadCall
+from harness.gate.arms import SIDES, Build
+from harness.gate.plan import plan_models
+from harness.gate.processes import Bench
+from harness.gate.schema import Arm
+from harness.noise import NoiseFile, noise_text
+from harness.planning import Sweep
+from harness.progress import SweepProgress
+from harness.rules import CAREFUL, quick
+from harness.runner import WORKER
+from harness.statistics import Policy
+from harness.store import new_run_folder, require_folder, utc_now, write_atomically
+
+
+@dataclass(frozen=True, kw_only=True)
+class AaCall:
+    """What was asked for. `sweep` holds matrix, rows, device and the folder that results go to."""
+
+    sweep: Sweep
+    processes: int
+    timed: bool
+    gpu: str
+    out: Path | None  # the run's folder; None: a new one among the results
+
+
+class AaInterrupted(KeyboardInterrupt):
+    """Ctrl-C: finished processes stay."""
+
+    def __init__(self, folder: Path) -> None:
+        kept = len(list((folder / "processes").glob("*.json")))
+        super().__init__(f"interrupted: {kept} processes are kept; go on with: zeroulp aa --resume {folder}")
+
+
+def start_aa(
+    call: AaCall, policy: Policy, environment: Mapping[str, str], progress: SweepProgress
+) -> tuple[Path, AaResult]:
+    """Plan, measure, judge, write. Raises BadCall or BadInput before the first process, AaInterrupted after it."""
+    if call.processes < FEWEST or call.processes % 2:
+        raise BadCall(f"{call.processes} processes: expected an even number, at least {FEWEST}")
+    folder = new_run_folder(call.sweep.results) if call.out is None else _new(call.out)
+    try:
+        plan = _plan(call, folder, progress)
+        write_plan(folder, plan)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return folder, _run(plan, folder, call.sweep.cache, policy, environment, progress)
+
+
+def resume_aa(
+    folder: Path, cache: Path, policy: Policy, environment: Mapping[str, str], progress: SweepProgress
+) -> tuple[Path, AaResult]:
+    """The same run again: processes of this code that its folder holds are not run a second time."""
+    return folder, _run(read_plan(folder), folder, cache, policy, environment, progress)
+
+
+def _plan(call: AaCall, folder: Path, progress: SweepProgress) -> AaPlan:
+    models, notes, made = plan_models(call.sweep, folder, progress)
+    return AaPlan(
+        started=utc_now(),
+        command=call.sweep.command,
+        processes=call.processes,
+        timed=call.timed,
+        device=call.sweep.device,
+        gpu=call.gpu,
+        timeout=call.sweep.config.timeout,
+        models=models,
+        notes=notes,
+        environment=made,
+    )
+
+
+def _run(
+    plan: AaPlan, folder: Path, cache: Path, policy: Policy, environment: Mapping[str, str], progress: SweepProgress
+) -> AaResult:
+    here = Build(arm=Arm(spec="this installation", kind="commit", tree=code_hash(TREE)), command=WORKER)
+    bench = Bench(
+        folder=folder,
+        builds=dict.fromkeys(SIDES, here),
+        cache=cache,
+        rules=CAREFUL if plan.timed else quick(1),
+        ceilings=plan.environment.ceilings,
+        timeout=plan.timeout,
+        environment=environment,
+        say=progress.say,
+    )
+    try:
+        result = run_aa(plan, bench, policy)
+    except KeyboardInterrupt:
+        raise AaInterrupted(folder) from None
+    except OSError as error:  # the disk is full, or the folder gone
+        raise BadCall(f"the run cannot go on: {error.strerror} ({error.filename or folder})") from None
+    write_atomically(folder / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    if result.rows:
+        write_atomically(folder / NOISE, noise_text(noise_file(result)).encode(errors="replace"))
+    return result
+
+
+def noise_file(result: AaResult) -> NoiseFile:
+    """What of a run goes into noise.toml."""
+    return NoiseFile(
+        started=result.started,
+        device=result.device,
+        gpu=result.gpu,
+        version=result.version,
+        tree=result.tree,
+        row=result.rows,
+    )
+
+
+def _new(folder: Path) -> Path:
+    """A folder that the caller names. Raises BadCall if something is in it."""
+    require_folder(folder, "folder")
+    if (folder / PLAN_FILE).exists():
+        raise BadCall(f"{folder}: holds an A/A run already; go on with it: zeroulp aa --resume {folder}")
+    if any(folder.iterdir()):
+        raise BadCall(f"{folder}: is not empty, expected a new folder")
+    return folder
