@@ -105,6 +105,7 @@ def in_reading_order(rows: tuple[RowVerdict, ...], *verdicts: Verdict) -> tuple[
     return tuple(sorted(found, key=lambda row: (order[row.verdict], -abs((row.ratio or 1.0) - 1.0))))
 
 
-def paired(row: RowVerdict) -> bool:
-    """False for a time that two separate runs gave: it describes, and decides nothing."""
-    return not (row.verdict == "cannot_tell" and row.ratio is not None and row.pairs == 0)
+def paired(result: GateResult, row: RowVerdict) -> bool:
+    """False for a time of two separate runs, of which no verdict is made."""
+    stored = "run" in (result.base.kind, result.head.kind)
+    return not (stored and row.metric in ("decode", "prefill") and row.verdict == "cannot_tell")

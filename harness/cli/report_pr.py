@@ -28,9 +28,9 @@ MARKDOWN, PAGE = "pr.md", "pr.html"
 def pr(base: Path, head: Path | None, out: Path | None, limit: int, as_json: bool) -> int:
     """Write the report for a pull request: pr.md for a comment, pr.html for reading.
 
-    With one folder it is that of a gate, and its gate.json is shown. With two they are finished runs: parity and counts
-    are compared and decide; times of two separate runs are not paired, are labelled so and decide nothing. A
-    selftest.json in HEAD (`zeroulp selftest --json`) gives the score.
+    With one folder it is that of a gate, and its gate.json is shown. With two they are finished runs, judged as
+    `zeroulp gate` does: by parity and counts; times of two separate runs are not paired, are labelled so and cannot be
+    told. A selftest.json in the folder of GATE or HEAD (`zeroulp selftest --json`) gives the score.
 
     pr.md keeps to its limit: rows that passed are left out first, then what is folded, moved and failed rows last, and
     the report says how many. pr.html has everything.
@@ -57,16 +57,20 @@ def pr(base: Path, head: Path | None, out: Path | None, limit: int, as_json: boo
 
 
 def read_result(base: Path, head: Path | None) -> GateResult:
-    """A gate's result, or what two finished runs amount to. Raises BadCall."""
+    """A gate's result, or what two finished runs amount to; with the score of a selftest.json. Raises BadCall."""
+    from msgspec.structs import replace
+
+    from harness.gate.runs import judge_runs
     from harness.gate.schema import read_gate
-    from harness.store import PLAN, read_run
-    from reports.run_pair import compare_runs
+    from harness.store import PLAN
+    from reports.selftest import stored_score
 
     if head is not None:
-        return compare_runs(read_run(base), read_run(head))
+        return replace(judge_runs(base, head), selftest=stored_score(head))
     if not (base / GATE).exists() and (base / PLAN).exists():
         raise BadCall(f"{base}: is one run folder; give two, BASE and HEAD, or the folder of a gate")
-    return read_gate(base / GATE)
+    result = read_gate(base / GATE)
+    return replace(result, selftest=stored_score(base)) if result.selftest is None else result
 
 
 def _say(result: GateResult, folder: Path, *, as_json: bool) -> None:

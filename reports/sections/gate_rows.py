@@ -36,9 +36,9 @@ def others(result: GateResult) -> Section:
     accepted = in_reading_order(result.rows, "accepted")
     if accepted:
         blocks.append(_table(f"{len(accepted):,} moved as accepted", accepted, folded=True, yields=6))
-    unpaired = tuple(row for row in result.rows if not paired(row))
+    unpaired = tuple(row for row in result.rows if not paired(result, row))
     if unpaired:
-        text = f"{plural(len(unpaired), 'time')} of separate runs, not paired: they describe and decide nothing"
+        text = f"{plural(len(unpaired), 'time')} of separate runs, not paired: shown, and no verdict"
         blocks.append(_table(text, unpaired, folded=True, yields=4))
     same = in_reading_order(result.rows, "same")
     if same:
@@ -49,7 +49,7 @@ def others(result: GateResult) -> Section:
 
 
 def _unsure(result: GateResult, *, folded: bool) -> list[Block]:
-    rows = tuple(row for row in in_reading_order(result.rows, "cannot_tell") if paired(row))
+    rows = tuple(row for row in in_reading_order(result.rows, "cannot_tell") if paired(result, row))
     if not rows:
         return []
     visible = [row.smallest_visible for row in rows if row.smallest_visible is not None]

@@ -68,6 +68,23 @@ def test_two_runs_are_compared_and_written_beside_head(runs: tuple[str, str], ca
     assert "pr.md" not in files(Path(runs[0]))
 
 
+def test_a_stored_selftest_is_shown(runs: tuple[str, str], gate_folder: Path, capsys: Captured) -> None:
+    stored = (
+        '{"faults": [{"name": "a", "caught": true, "by": "t"}, {"name": "clock drift", "caught": false, "by": ""}]}'
+    )
+    words = "the suites catch 1 of 2 planted faults; missed: clock drift"
+    Path(runs[1], "selftest.json").write_text(stored)
+    assert zeroulp(["report", "pr", *runs]) == 1
+    assert words in Path(runs[1], "pr.md").read_text()
+    (gate_folder / "gate.json").write_bytes(encode(unsure()))  # a gate without a score of its own
+    (gate_folder / "selftest.json").write_text(stored)
+    assert zeroulp(["report", "pr", str(gate_folder)]) == 3
+    assert words in (gate_folder / "pr.html").read_text()
+    Path(runs[1], "selftest.json").write_text('{"faults": 3}')
+    assert zeroulp(["report", "pr", *runs]) == 2
+    assert "selftest.json: not what" in capsys.readouterr().err
+
+
 def test_out_and_limit(runs: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     assert zeroulp(["report", "pr", *runs, "--out", str(out), "--limit", "4000"]) == 1

@@ -148,12 +148,15 @@ def test_an_empty_gate_shows_nothing_and_says_so() -> None:
     read_page(page(empty))
 
 
-def test_unpaired_times_stand_apart_and_are_labelled() -> None:
-    time = verdict("cannot_tell", pairs=0, low=None, high=None, confirmation="", reason="not paired")
-    text = markdown(gate(*same(1), time))
-    assert "1 time of separate runs, not paired: they describe and decide nothing" in text
-    assert "cannot be told" not in text
+@pytest.mark.parametrize("kind", ["base", "head"])
+def test_unpaired_times_stand_apart_and_are_labelled(kind: str) -> None:
+    result = gate(*same(1), verdict("cannot_tell", reason="the arms were not measured in turn"), exit_code=3)
+    assert "not paired" not in markdown(result)
+    arm = msgspec.structs.replace(getattr(result, kind), kind="run")
+    text = markdown(msgspec.structs.replace(result, **{kind: arm}))
+    assert "1 time of separate runs, not paired: shown, and no verdict" in text
     assert "+1.8 %" in text
+    assert "+1.8 %" not in outside_details(text)
 
 
 def test_nan_is_shown_and_breaks_nothing() -> None:
