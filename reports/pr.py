@@ -66,7 +66,7 @@ def _reasons(result: GateResult) -> tuple[str, ...]:
         advice(result),
         contradiction(result),
         f"the controls moved ({', '.join(moved)}): the machine changed, no time can be trusted" if moved else "",
-        f"rows: {counted(result)}" if result.rows else "",
+        f"verdicts, one for each row and metric: {counted(result)}" if result.rows else "",
         _where(result),
         selftest.in_words(result.selftest),
         *notes,
@@ -96,5 +96,5 @@ def _verdict_alone(result: GateResult) -> Document:
         icon=whole.icon,
         headline=one_line(whole.headline, longest=120),
         tone=whole.tone,
-        reasons=(advice(result), f"rows: {counted(result)}", note),
+        reasons=(advice(result), f"verdicts: {counted(result)}", note),
     )

@@ -19,7 +19,7 @@ def moved(result: GateResult) -> Section:
     rows = in_reading_order(result.rows, *MOVED)
     blocks: list[Block] = []
     if rows:
-        blocks.append(_table(f"{plural(len(rows), 'verdict')} of rows that moved or failed", rows, yields=9))
+        blocks.append(_table(f"{plural(len(rows), 'verdict')}: moved or failed", rows, yields=9))
         blocks += _again(rows[0])
     elif result.rows:
         blocks.append(Paragraph(text="No row moved, and none failed.", tone=""))
@@ -35,14 +35,16 @@ def others(result: GateResult) -> Section:
     blocks: list[Block] = [] if exit_code(result) == 3 else _unsure(result, folded=True)
     accepted = in_reading_order(result.rows, "accepted")
     if accepted:
-        blocks.append(_table(f"{len(accepted):,} moved as accepted", accepted, folded=True, yields=6))
+        blocks.append(
+            _table(f"{plural(len(accepted), 'verdict')}: moved, and accepted", accepted, folded=True, yields=6)
+        )
     unpaired = tuple(row for row in result.rows if not paired(result, row))
     if unpaired:
         text = f"{plural(len(unpaired), 'time')} of separate runs, not paired: shown, and no verdict"
         blocks.append(_table(text, unpaired, folded=True, yields=4))
     same = in_reading_order(result.rows, "same")
     if same:
-        blocks.append(_table(f"{len(same):,} the same", same, folded=True, yields=1))
+        blocks.append(_table(f"{plural(len(same), 'verdict')}: the same", same, folded=True, yields=1))
     if not blocks:
         blocks.append(Paragraph(text="None."))
     return Section(title="Other rows", blocks=tuple(blocks))
@@ -54,7 +56,9 @@ def _unsure(result: GateResult, *, folded: bool) -> list[Block]:
         return []
     visible = [row.smallest_visible for row in rows if row.smallest_visible is not None]
     seen = f"; the smallest slowdown that all would have shown: {100 * max(visible):.1f} %" if visible else ""
-    return [_table(f"{len(rows):,} cannot be told{seen}", rows, folded=folded, yields=7 if folded else 8)]
+    return [
+        _table(f"{plural(len(rows), 'verdict')}: cannot be told{seen}", rows, folded=folded, yields=7 if folded else 8)
+    ]
 
 
 def _table(caption: str, rows: tuple[RowVerdict, ...], *, folded: bool = False, yields: int) -> Table:

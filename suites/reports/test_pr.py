@@ -55,7 +55,7 @@ def test_moved_rows_are_open_and_all_others_folded() -> None:
     for hidden in ("✓ same", "? cannot tell", "driver 580.159"):
         assert hidden not in seen
         assert hidden in text
-    assert "<details><summary>34 the same</summary>" in text
+    assert "<details><summary>34 verdicts: the same</summary>" in text
 
 
 @pytest.mark.parametrize("moved", MOVED)

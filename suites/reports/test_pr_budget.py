@@ -50,7 +50,7 @@ def test_passing_rows_go_first() -> None:
     assert numbers(text, "slow") == numbers(text, "accepted") == list(range(10))
     kept = len(numbers(text, "same"))
     assert 0 < kept < 400
-    assert f"400 the same ({400 - kept} of 400 left out for space)" in text
+    assert f"400 verdicts: the same ({400 - kept} of 400 left out for space)" in text
     assert f"{400 - kept} lines of the tables below left out for space; pr.html has all" in text
 
 
@@ -65,15 +65,15 @@ def test_folded_rows_go_before_moved_ones() -> None:
     assert numbers(text, "slow") == list(range(10))
     assert numbers(text, "same") == []
     assert len(numbers(text, "accepted")) < 60
-    assert "60 the same (60 of 60 left out for space)" in text
+    assert "60 verdicts: the same (60 of 60 left out for space)" in text
 
 
 def test_a_failed_row_is_never_cut_in_silence() -> None:
     text = markdown(full(300, 0, 0), 9_000)
     kept = len(numbers(text, "slow"))
     assert 0 < kept < 300
-    assert f"300 verdicts of rows that moved or failed ({300 - kept} of 300 left out for space)" in text
-    assert "rows: 300 slower" in text
+    assert f"300 verdicts: moved or failed ({300 - kept} of 300 left out for space)" in text
+    assert "metric: 300 slower" in text
 
 
 def test_the_worst_of_the_moved_rows_stay() -> None:
