@@ -18,7 +18,7 @@ import msgspec
 
 from harness.job import Job
 
-WORKER = (sys.executable, "-m", "harness.worker")
+WORKER = (sys.executable, "-P", "-m", "harness.worker")  # -P: never the packages of the working directory
 POLL_SECONDS = 0.02
 LOG_TAIL_BYTES = 4000
 

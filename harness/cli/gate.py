@@ -113,7 +113,7 @@ def gate(
                 where=where or "",
                 device=device or "auto",
                 gpu=gpu or "",
-                rerun=shlex.join(["zeroulp", "gate", base, head, *words]),
+                options=tuple(words),
             )
             call = _call(asked, policy=policy, accept=accept, sharing=sharing or "auto", out=out)
             folder, result = start_gate(call, _here(), progress)
@@ -127,7 +127,7 @@ def gate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """The two arms and what is measured of them; `rerun` is the command without its --where."""
+    """The two arms and what is measured of them; `options` are those given, without --where."""
 
     base: str
     head: str
@@ -135,7 +135,7 @@ class _Asked:
     where: str
     device: str
     gpu: str
-    rerun: str
+    options: tuple[str, ...]
 
 
 def _here() -> Here:
@@ -162,7 +162,7 @@ def _call(asked: _Asked, *, policy: Path | None, accept: Path | None, sharing: S
         directory=Path.cwd(),
         sweep=_sweep(asked, device, gpu),
         matrix_given=asked.matrix is not None,
-        rerun=asked.rerun,
+        options=asked.options,
         gpu=gpu,
         others=tuple(other for other in gpus if other != gpu),
         out=out,
@@ -179,6 +179,7 @@ def _sweep(asked: _Asked, device: str, gpu: str) -> Sweep:
 
     text = read_text(asked.matrix or DEFAULT)
     environment = edge.child_environment(workers=1)
+    where = (f"--where={asked.where}",) if asked.where else ()
     return Sweep(
         config=parse_config(text, asked.matrix.resolve() if asked.matrix else Path(DEFAULT.name)),
         matrix=text,
@@ -189,7 +190,7 @@ def _sweep(asked: _Asked, device: str, gpu: str) -> Sweep:
         results=Path("results"),
         resume=None,
         cache=edge.cache_folder(),
-        command=f"{asked.rerun} --where {shlex.quote(asked.where)}" if asked.where else asked.rerun,
+        command=shlex.join(("zeroulp", "gate", asked.base, asked.head, *asked.options, *where)),
         environment={**environment, "CUDA_VISIBLE_DEVICES": gpu} if gpu else environment,
         workers=1,
     )

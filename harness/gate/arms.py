@@ -31,6 +31,11 @@ class Source:
     wheel: Path | None = None
     run: Path | None = None
 
+    @property
+    def fixed(self) -> str:
+        """A name that stays: a branch moves, its commit does not."""
+        return self.commit[:12] or self.spec
+
 
 @dataclass(frozen=True, kw_only=True)
 class Build:

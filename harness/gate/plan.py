@@ -39,7 +39,7 @@ class GatePlan(Record, frozen=True, kw_only=True):
     schema: int = GATE_SCHEMA
     started: str  # UTC, ISO 8601
     command: str
-    rerun: str  # the command without its --where
+    rerun: str  # the command without its --where, commits by their hash
     base: str  # as named
     head: str
     commits: dict[str, str]  # side -> commit, of those that are one: a branch may move meanwhile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ class GateCall:
     directory: Path  # that names are relative to
     sweep: Sweep
     matrix_given: bool
-    rerun: str  # the command without its --where
+    options: tuple[str, ...]  # as they were given, without --where, --out and the arms
     gpu: str
     others: tuple[str, ...]  # GPUs to confirm on
     out: Path | None  # the gate's folder; None: a new one among the results
@@ -106,7 +107,7 @@ def _plan(call: GateCall, sources: Mapping[Side, Source], folder: Path, progress
     return GatePlan(
         started=utc_now(),
         command=sweep.command,
-        rerun=call.rerun,
+        rerun=shlex.join(["zeroulp", "gate", *(sources[side].fixed for side in SIDES), *call.options]),
         base=call.base,
         head=call.head,
         commits={side: source.commit for side, source in sources.items() if source.commit},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -29,6 +30,7 @@ HERE, ELSEWHERE = "GPU-aaaaaaaa-0000-0000-0000-000000000001", "GPU-bbbbbbbb-0000
 TODAY = date(2026, 1, 2)
 NOISE = 0.002  # between processes
 US = {"prefill": 9000.0, "decode": 2500.0}
+CanaryName = Literal["copy", "matvec", "empty_graph"]
 CHECKS = ("graph = direct", "engine = oracle")
 
 
@@ -90,7 +92,8 @@ class Machine:
     def _answer(self, act: Act, job: ProcessJob) -> ProcessAnswer:
         noise = np.random.default_rng([job.seed, SIDES.index(act.side)])
         found = [(self.spoil(act, _measurement(row, act, noise), row.shape.prompt)) for row in job.rows]
-        canaries = ("copy", "matvec", "empty_graph") if job.canaries else ()
+        names: tuple[CanaryName, ...] = ("copy", "matvec", "empty_graph") if job.canaries else ()
+        canaries = [Canary(name=name, samples=samples(100.0 * _blur(noise) ** 0.2)) for name in names]
         return ProcessAnswer(
             version="0.1.0",
             git_commit=f"{act.side}-commit",
@@ -101,7 +104,7 @@ class Machine:
             seconds=1.0,
             order=tuple(row.key for row in job.rows),
             rows=tuple(one for one in found if one is not None),
-            canaries=tuple(Canary(name=name, samples=samples(100.0 * _blur(noise) ** 0.2)) for name in canaries),  # type: ignore[arg-type]
+            canaries=tuple(canaries),
         )
 
 
@@ -134,7 +137,7 @@ def _measurement(row: PlannedRow, act: Act, noise: np.random.Generator) -> Measu
         proof=tuple(
             Check(name=name, when=when, status="passed", values=1000, worst_ulp=0)
             for when in ("before", "after")
-            for name in CHECKS  # type: ignore[arg-type]
+            for name in CHECKS
         ),
         engaged={"graph": Engagement(asked="on", engaged=True)},
         launches_per_token=1.0,

@@ -1,0 +1,100 @@
+"""An interrupted gate loses the process in flight and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.gate.schema import GateResult
+from suites.harness.gate_fakes import Act, Machine, gate, plan
+from suites.harness.gate_fakes import __file__ as fakes
+
+
+def verdicts(result: GateResult) -> list[tuple[str, str, str, float | None]]:
+    return [(row.key, row.metric, row.verdict, row.ratio) for row in result.rows]
+
+
+def test_a_gate_that_is_called_again_runs_what_it_lacks_and_says_the_same(tmp_path: Path) -> None:
+    whole = gate(tmp_path / "whole", Machine(), plan(24))
+
+    def interrupted(act: Act) -> str:
+        if act.pair == 2:
+            raise KeyboardInterrupt
+        return ""
+
+    with pytest.raises(KeyboardInterrupt):
+        gate(tmp_path / "cut", Machine(dies=interrupted), plan(24))
+    machine = Machine()
+    again = gate(tmp_path / "cut", machine, plan(24))
+    assert [act.pair for act in machine.acts] == [2, 2, 3, 3]
+    assert verdicts(again) == verdicts(whole)
+    assert (again.pairs_spent, again.head) == (whole.pairs_spent, whole.head)
+    idle = Machine()
+    assert verdicts(gate(tmp_path / "cut", idle, plan(24))) == verdicts(whole)
+    assert idle.acts == []
+
+
+def test_a_process_that_died_is_not_kept(tmp_path: Path) -> None:
+    first = gate(tmp_path, Machine(dies=lambda act: "gone" if act.pair == 1 else ""), plan(24))
+    assert first.exit_code == 2
+    assert gate(tmp_path, Machine(), plan(24)).exit_code == 0
+
+
+def test_what_is_kept_of_other_rows_or_another_build_is_measured_again(tmp_path: Path) -> None:
+    gate(tmp_path, Machine(), plan(24))
+    more = Machine()
+    assert gate(tmp_path, more, plan(24, 260)).exit_code == 0
+    assert len(more.acts) == 8
+    kept = tmp_path / "processes" / "pairs-000-00-base.json"
+    text = kept.read_bytes()
+    kept.write_bytes(text.replace(b'"tree":"base-tree"', b'"tree":"other"'))
+    machine = Machine()
+    gate(tmp_path, machine, plan(24, 260))
+    assert [(act.side, act.pair) for act in machine.acts] == [("base", 0)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]"])
+def test_a_damaged_file_is_measured_again(tmp_path: Path, damage: bytes) -> None:
+    gate(tmp_path, Machine(), plan(24))
+    (tmp_path / "processes" / "pairs-000-01-head.json").write_bytes(damage)
+    machine = Machine()
+    assert gate(tmp_path, machine, plan(24)).exit_code == 0
+    assert [(act.side, act.pair) for act in machine.acts] == [("head", 1)]
+
+
+SLOW_GATE = """\
+import sys, time
+from pathlib import Path
+from suites.harness.gate_fakes import Machine, gate, plan
+def slow(act):
+    time.sleep(0.05)
+    return ""
+gate(Path(sys.argv[1]), Machine(dies=slow), plan(24))
+"""
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 5, 6])
+def test_kill_9_loses_at_most_the_process_in_flight(tmp_path: Path, wanted: int) -> None:
+    root = Path(fakes).parents[2]
+    path = os.pathsep.join((str(root), os.environ.get("PYTHONPATH", "")))
+    running = subprocess.Popen([sys.executable, "-c", SLOW_GATE, str(tmp_path)], env={**os.environ, "PYTHONPATH": path})
+    processes = tmp_path / "processes"
+    end = time.monotonic() + 60
+    while len(list(processes.glob("*.json"))) < wanted and time.monotonic() < end:
+        time.sleep(0.001)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    kept = sorted(processes.glob("pairs-*.json"))
+    assert wanted <= len(kept) < 8
+    for file in kept:
+        assert msgspec.json.decode(file.read_bytes())["answer"]["rows"]
+    machine = Machine()
+    assert gate(tmp_path, machine, plan(24)).exit_code == 0
+    assert len(machine.acts) == 8 - len(kept)
