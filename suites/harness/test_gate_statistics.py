@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from harness.calibration import tables
 from harness.noise_model import Noise, Order
+from harness.policy import policy_text
 from harness.simulate import Rates, canary_alarms, gate_rates, one_process_alarms, paired_alarms
 from harness.statistics import Policy
 
 POLICY = Policy()
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "gate.md"
 NORMAL = Noise()  # process noise 0.7 %
 SURE = 1e-6  # chance that a bound below fails although the stated rate holds
 
@@ -128,6 +132,20 @@ def test_false_alarms_over_many_trials_in_unkind_noise(noise: Noise) -> None:
     found = gate_rates(noise, slowdown=0.0, trials=100_000, policy=POLICY)
     assert found.interval(found.slower)[1] < 0.001
     assert found.confirmed <= 1
+
+
+def test_the_documentation_has_the_tables_that_the_command_prints() -> None:
+    text = DOCUMENTATION.read_text()
+    for table in tables(1, POLICY):
+        assert table.splitlines()[0] in text
+    assert policy_text(POLICY) in "".join(line.removeprefix("    ") for line in text.splitlines(keepends=True))
+
+
+@pytest.mark.long
+def test_the_documentation_has_them_to_the_digit() -> None:
+    text = DOCUMENTATION.read_text()
+    for table in tables(20_000, POLICY):
+        assert table in text
 
 
 def test_the_simulation_is_the_same_each_time() -> None:

@@ -169,6 +169,8 @@ def test_confirmation_wants_enough_fresh_pairs_in_the_same_direction() -> None:
     assert not confirms(fresh[:7], BASE * fresh[:7], POLICY)
     assert not confirms(fresh, BASE * fresh, POLICY, direction="faster")
     assert confirms(-fresh, -BASE * fresh, POLICY, direction="faster")
+    wild = fresh + 0.05 * WOBBLE[:8]
+    assert not confirms(wild, BASE * wild, POLICY)
     little = fresh - math.log1p(0.03) + math.log1p(0.009)
     assert not confirms(little, BASE * little, POLICY)
 
