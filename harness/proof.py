@@ -62,7 +62,10 @@ def proof_tokens(vocab: int, *, prefilled: int, decoded: int) -> ProofTokens:
 
 
 class Prover:
-    """Compares a row's engine with its twins, which differ in one toggle each, and with the oracle's logits."""
+    """Compares a row's engine with its twins, which differ in one toggle each, and with the oracle's logits.
+
+    `only` is the name of the one check that is wanted, the others are not made.
+    """
 
     def __init__(
         self,
@@ -73,20 +76,26 @@ class Prover:
         tokens: ProofTokens,
         oracle: Oracle,
         has_pdl: bool,
+        only: str = "",
     ) -> None:
         self._engine = engine
         self._toggles = toggles
         self._tokens = tokens
         self._oracle = oracle
+        self._pairs = [toggle for toggle, (_, _, name) in PAIRS.items() if only in ("", name)]
+        self._with_oracle = only in ("", ORACLE)
         self._twins = {
-            name: self._twin(open_twin(flipped(toggles, name))) for name in PAIRS if name != "pdl" or has_pdl
+            toggle: self._twin(open_twin(flipped(toggles, toggle)))
+            for toggle in self._pairs
+            if toggle != "pdl" or has_pdl
         }
 
     def checks(self, when: When) -> list[Check]:
         """All comparisons. The row's engine computes anew; its twins, which no timed loop touches, did so once."""
         own = _evidence(self._engine, self._tokens)
-        found = [self._pair(name, own, when) for name in PAIRS]
-        found.append(_oracle_check(own, *self._oracle(own.logits), when))
+        found = [self._pair(toggle, own, when) for toggle in self._pairs]
+        if self._with_oracle:
+            found.append(_oracle_check(own, *self._oracle(own.logits), when))
         return found
 
     def _twin(self, engine: Engine) -> Evidence:

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.adapters.engine import LoadedModel
+from harness.adapters.engine import LoadedModel, SessionEngine
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import BadInput, OutOfMemory
 from harness.adapters.timing import Timing
+from harness.check_id import check_id
 from harness.compare import Comparison, compare
 from harness.errors import BadCall
 from harness.measure import Measured, measure
 from harness.proof import Oracle, ProofTokens, Prover, proof_tokens
 from harness.rules import Rules
-from harness.schema import Check, PlannedRow, Status
+from harness.schema import Check, PlannedRow, Status, When
 from harness.schema import Path as Engagement
 
 WHOLE_ORACLE_BYTES = 64 * 2**20  # models up to this size are compared with the oracle whole
@@ -32,6 +34,7 @@ PROOF_DECODE = 8
 class Proven:
     """A row's figures between its two proofs."""
 
+    key: str  # of the row
     measured: Measured
     proof: tuple[Check, ...]
     engaged: Mapping[str, Engagement]
@@ -42,7 +45,8 @@ class Proven:
         """Status and one line: bits that differ come first, then a GPU that was slowed down."""
         failed = next((check for check in self.proof if check.status == "failed"), None)
         if failed is not None:
-            return "parity_failed", f"{failed.name} ({failed.when}): {failed.reason}"
+            reason = f"{failed.name} ({failed.when}): {failed.reason}"
+            return "parity_failed", f"{reason} [check {check_id(self.key, failed)}]"
         return ("throttled", self.measured.throttled) if self.measured.throttled else ("ok", "")
 
 
@@ -54,27 +58,48 @@ def prove_and_measure(
     with ExitStack() as stack:
         engine = loaded.engine(row.toggles, context=shape.context)
         stack.callback(engine.close)
-        vocab = loaded.model.spec.vocab
-        tokens = _proof_tokens(row, vocab)
-        prover = Prover(
-            engine=engine,
-            toggles=row.toggles,
-            open_twin=lambda toggles: loaded.engine(toggles, context=shape.context),
-            tokens=tokens,
-            oracle=_oracle(row, loaded, tokens, cache),
-            has_pdl=loaded.device.has_pdl,
-        )
+        prover = _prover(loaded, engine, row, cache)
         before = prover.checks("before")
-        prompt = np.random.default_rng([vocab, shape.prompt, shape.depth]).integers(
-            0, vocab, shape.depth + shape.prompt
-        )
+        prompt = _prompt(row, loaded.model.spec.vocab)
         measured = measure(engine, shape, prompt, rules=rules, timer=timing.timer(engine), warm_seconds=warm_seconds)
         return Proven(
+            key=row.key,
             measured=measured,
             proof=(*before, *prover.checks("after")),
             engaged=engine.engaged(),
             memory_bytes=loaded.memory_bytes() + engine.memory_bytes(),
         )
+
+
+def prove_one(loaded: LoadedModel, row: PlannedRow, check: str, when: When, *, cache: Path) -> Check:
+    """One check of a row alone. "after" comes behind one pass over the row's prompt and answer, which is not timed."""
+    with ExitStack() as stack:
+        engine = loaded.engine(row.toggles, context=row.shape.context)
+        stack.callback(engine.close)
+        prover = _prover(loaded, engine, row, cache, only=check)
+        if when == "after":
+            engine.generate(_prompt(row, loaded.model.spec.vocab), row.shape.generated)
+        (found,) = prover.checks(when)
+        return found
+
+
+def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: Path, *, only: str = "") -> Prover:
+    tokens = _proof_tokens(row, loaded.model.spec.vocab)
+    return Prover(
+        engine=engine,
+        toggles=row.toggles,
+        open_twin=lambda toggles: loaded.engine(toggles, context=row.shape.context),
+        tokens=tokens,
+        oracle=_oracle(row, loaded, tokens, cache),
+        has_pdl=loaded.device.has_pdl,
+        only=only,
+    )
+
+
+def _prompt(row: PlannedRow, vocab: int) -> NDArray[np.int64]:
+    """What is before the prompt, and the prompt: random, but the same for all rows of a shape."""
+    shape = row.shape
+    return np.random.default_rng([vocab, shape.prompt, shape.depth]).integers(0, vocab, shape.depth + shape.prompt)
 
 
 def ending(error: Exception) -> tuple[Status, str]:
@@ -97,11 +122,12 @@ def _proof_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
 
 def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path) -> Oracle:
     kv = str(row.toggles["kv"])
-    if row.model.bytes <= WHOLE_ORACLE_BYTES:
+
+    def whole(logits: Logits) -> tuple[Comparison, str]:
         expected = cached_exact_logits(loaded.model, row.model.sha256, tokens.ids, kv=kv, cache=cache)
-        return lambda logits: (compare(logits, expected), f"exact form, whole model, kv {kv}")
+        return compare(logits, expected), f"exact form, whole model, kv {kv}"
 
     def sampled(logits: Logits) -> tuple[Comparison, str]:
         return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
 
-    return sampled
+    return whole if row.model.bytes <= WHOLE_ORACLE_BYTES else sampled

@@ -26,6 +26,9 @@ ENDED = (0, 1, 5)  # of pytest: it came to its end, with all passed, some failed
 @click.argument("suite", required=False)
 @click.option("--device", type=click.Choice(["all", "host", "cuda"]), default="all", show_default=True)
 @click.option("-k", "expression", metavar="EXPR", help="Only tests whose names match, as in pytest.")
+@click.option(
+    "--check", "wanted", metavar="ID", help="One check alone: of a test, or of a row of the run folder SUITE."
+)
 @click.option("-n", "processes", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
 @click.option("--junit-xml", type=FILE, help="Write the result as JUnit XML, too.")
 @json_option
@@ -33,6 +36,7 @@ def parity(
     suite: str | None,
     device: str,
     expression: str | None,
+    wanted: str | None,
     processes: int | None,
     junit_xml: Path | None,
     as_json: bool,
@@ -42,15 +46,25 @@ def parity(
     SUITE is a folder or file of them, for example kernels or prefill/test_batched.py; without it all are run. They come
     with the package, so this works outside a checkout. "Not applicable" is counted apart: it is never a pass.
 
+    SUITE may also be the folder of a run: then the checks that prove its rows are listed, each with its id. --check ID
+    makes one of them again, or runs one test, by the id that a failure is printed with.
+
     \b
     Examples:
       zeroulp parity
       zeroulp parity kernels --device host -k rms_norm
+      zeroulp parity --check "suites/kernels/test_add.py::test_in_place[host]"
+      zeroulp parity results/20260101T120000Z-abc123
+      zeroulp parity results/20260101T120000Z-abc123 --check 3f2a51c0d9e8b7a6:graph:before
     """
+    from harness.cli.row_checks import is_run, list_checks, one_check
     from harness.code_hash import package_folder
 
+    if suite is not None and is_run(Path(suite)):
+        run = Path(suite)
+        return one_check(run, wanted, as_json=as_json) if wanted else list_checks(run, as_json=as_json)
     root = package_folder("suites")
-    target = _target(root, suite)
+    target = _target(root, suite) if wanted is None else _test(root, wanted, suite)
     if junit_xml is not None:
         junit_xml = junit_xml.resolve()
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +75,7 @@ def parity(
         options += ["-n", str(count)] if count > 1 else []
         options += ["-k", expression] if expression else []
         options += [f"--junitxml={junit_xml}"] if junit_xml else []
-        code = _pytest(root, target, options)
+        code = _pytest(root, str(target), options)
         tests = [json.loads(line) for line in lines.read_text().splitlines()]
     if code == USAGE_ERROR:
         raise BadCall("the suites could not be started; the lines above say why")
@@ -76,10 +90,23 @@ def _target(root: Path, suite: str | None) -> Path:
     return target
 
 
-def _pytest(root: Path, target: Path, options: Sequence[str]) -> int:
+def _test(root: Path, wanted: str, suite: str | None) -> str:
+    """What pytest is to run for the id of a test. Raises BadCall for the id of a row's check, which needs its run."""
+    from harness.check_id import parse_check_id
+
+    file, colons, test = wanted.partition("::")
+    if not colons:
+        parse_check_id(wanted)
+        raise BadCall(f"check {wanted!r}: is one of a row, expected the folder of its run before --check")
+    if suite is not None:
+        raise BadCall(f"check {wanted!r}: is a test, expected no suite beside it")
+    return f"{_target(root, file.removeprefix('suites/'))}::{test}"
+
+
+def _pytest(root: Path, target: str, options: Sequence[str]) -> int:
     """Run pytest on the installed suites with settings of its own; its output goes to standard error."""
     command = [
-        *(sys.executable, "-m", "pytest", str(target)),
+        *(sys.executable, "-m", "pytest", target),
         *("-c", str(Path(__file__).with_name("parity.ini"))),
         *("--rootdir", str(root.parent), "--confcutdir", str(root.parent)),
         *("-p", "no:cacheprovider", "-p", "harness.cli.parity_plugin", "-q", "--no-header", "--tb=short"),

@@ -99,6 +99,17 @@ def test_fused_kernels_leave_notes_of_their_8_bit_values(device: Device, models:
         s.close()
 
 
+def test_a_head_of_the_last_row_only_is_noted_at_its_position(device: Device, models: Models) -> None:
+    s = session(device, models.tiny("Q8_0"), context=8, tape="on")
+    s.prefill([3, 4, 5, 6, 7])
+    assert s.tape is not None
+    noted = _marks(s.tape.take())
+    for name in ("output_norm", "output_norm.codes", "logits"):
+        assert [position for key, position in noted if key == name] == [4]
+    assert sorted(position for key, position in noted if key == "2.ffn_residual") == [0, 1, 2, 3, 4]
+    s.close()
+
+
 def test_off_is_free_and_on_changes_no_bit(device: Device, models: Models) -> None:
     model = models.tiny("Q8_0")
     off, on = session(device, model, context=8), session(device, model, context=8, tape="on")

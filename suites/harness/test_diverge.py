@@ -15,6 +15,7 @@ import pytest
 from engine.arena import Arena
 from engine.device import Buffer, Device, Stream
 from engine.families import qwen3, qwen3_fused
+from engine.session import Session
 from harness.adapters.diverge import engine_side
 from harness.adapters.diverge.script import Script, Side
 from harness.adapters.diverge.sides import load_op, parse_side, stored_side
@@ -163,6 +164,21 @@ def test_a_second_replay_is_as_good_as_a_direct_launch(bench: Bench) -> None:
         assert result.taps > 40
         assert result.values > result.rows > 300
         assert result.remarks == ()
+
+
+def test_a_side_runs_the_way_that_it_is_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Session] = []
+
+    def noted(*args: Any, **named: Any) -> Session:
+        made.append(Session(*args, **named))
+        return made[-1]
+
+    monkeypatch.setattr(engine_side, "Session", noted)
+    for text in ("engine", f"engine:{DIRECT}"):
+        bench.side(text).tape()
+    replayed, direct = (session.engaged() for session in made)
+    assert (replayed["graph"].engaged, replayed["fused"].engaged, replayed["tape"].engaged) == (True, True, True)
+    assert (direct["graph"].engaged, direct["fused"].asked, direct["tape"].engaged) == (False, "off", True)
 
 
 def test_a_value_that_only_one_side_has_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

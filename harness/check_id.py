@@ -1,0 +1,44 @@
+"""The id of a check of a row's proof, which runs it alone: the row's key, the check in one word, and when it was made.
+
+The checks of the suites have an id already, that of pytest.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from harness.errors import BadCall
+from harness.proof import ORACLE, PAIRS
+from harness.schema import Check, Record, When
+
+WORDS = {**{toggle: name for toggle, (_, _, name) in PAIRS.items()}, "oracle": ORACLE}
+
+
+class CheckId(Record, frozen=True, kw_only=True):
+    """`key` is that of a row, or the beginning of one."""
+
+    key: str
+    word: str  # of WORDS
+    when: When
+
+    @property
+    def name(self) -> str:
+        """As Check has it."""
+        return WORDS[self.word]
+
+
+def check_id(key: str, check: Check) -> str:
+    """As "3f2a51c0d9e8b7a6:graph:before"; a check of a name that is not known here has the name itself."""
+    word = next((word for word, name in WORDS.items() if name == check.name), check.name)
+    return f"{key}:{word}:{check.when}"
+
+
+def parse_check_id(text: str) -> CheckId:
+    """Raises BadCall."""
+    key, _, rest = text.partition(":")
+    word, _, when = rest.partition(":")
+    for known in get_args(When):
+        if key and word in WORDS and when == known:
+            return CheckId(key=key, word=word, when=known)
+    expected = f"KEY:CHECK:WHEN, CHECK one of {', '.join(WORDS)}, WHEN before or after"
+    raise BadCall(f"check {text!r}: expected {expected}, or the id of a test, as suites/FILE.py::TEST")

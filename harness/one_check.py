@@ -1,0 +1,61 @@
+"""A check of a stored run's row, made again by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.adapters import models
+from harness.adapters.devices import opened
+from harness.adapters.engine import LoadedModel
+from harness.adapters.settings import BadInput
+from harness.check_id import CheckId
+from harness.config import DEFAULT, Config, parse_config
+from harness.errors import BadCall
+from harness.matrix import ModelChoice, expand
+from harness.proven import prove_one
+from harness.schema import Check, Plan, PlannedRow
+
+
+def run_check(plan: Plan, wanted: CheckId, *, cache: Path) -> tuple[PlannedRow, Check]:
+    """With the model of the plan. Raises BadCall if the plan has no such row, or its model is another one now."""
+    row = find_row(plan, wanted.key)
+    path = _model_path(plan, row, cache)
+    with opened(row.device, cache) as device, LoadedModel(device, models.open_file(path)) as loaded:
+        return row, prove_one(loaded, row, wanted.name, wanted.when, cache=cache)
+
+
+def find_row(plan: Plan, key: str) -> PlannedRow:
+    """By its key or the beginning of it. Raises BadCall."""
+    rows = [row for row in plan.rows if row.key.startswith(key)]
+    if len(rows) != 1:
+        raise BadCall(f"row {key!r}: {len(rows)} rows of the run have such a key, expected one")
+    return rows[0]
+
+
+def _model_path(plan: Plan, row: PlannedRow, cache: Path) -> Path:
+    if not plan.matrix:
+        raise BadCall("the plan of this run holds no matrix: it does not say where its models come from")
+    origin = Path(plan.matrix_path) if plan.matrix_path else Path(DEFAULT.name)
+    for choice in _choices(parse_config(plan.matrix, origin), row.device):
+        if (choice.name, choice.quant) != (row.model.name, row.model.quant):
+            continue
+        file = models.user_file(choice.path) if choice.path is not None else _made(choice, cache)
+        if file.facts.sha256 != row.model.sha256:
+            found, stored = file.facts.sha256[:12], row.model.sha256[:12]
+            raise BadCall(
+                f"{row.model.name} {row.model.quant} is another model now: sha256 {found}, the run's {stored}"
+            )
+        return file.path
+    raise BadCall(f"model {row.model.name} {row.model.quant}: not in the run's matrix")
+
+
+def _choices(config: Config, device: str) -> Mapping[ModelChoice, None]:
+    return dict.fromkeys(row.model for row in expand(config, device))
+
+
+def _made(choice: ModelChoice, cache: Path) -> models.ModelFile:
+    try:
+        return models.synthetic(choice.name, choice.quant, choice.seed, cache)
+    except BadInput as error:
+        raise BadCall(str(error)) from None

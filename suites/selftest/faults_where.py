@@ -1,0 +1,77 @@
+"""Faults of what says where runs differ: the tape, the saved op, the comparison of tapes and of runs, the ids."""
+
+from __future__ import annotations
+
+from suites.selftest.planting import Fault
+
+_TAPE = "suites/graph_replay/test_tape.py::"
+_DIVERGE = "suites/harness/test_diverge.py::"
+_RECORDS = "suites/harness/test_tape_records.py::"
+_COMPARE = "suites/harness/test_compare_runs.py::"
+_CHECK = "suites/harness/test_check_id.py::"
+
+WHERE_FAULTS: tuple[Fault, ...] = (
+    Fault(
+        name="tape-takes-the-head-for-the-first-rows",
+        file="engine/points.py",
+        old="self._head_first = (x.ptr - self._stream_start) // (x.nbytes // x.shape[0])",
+        new="self._head_first = 0",
+        checks=(f"{_TAPE}test_a_head_of_the_last_row_only_is_noted_at_its_position[{{device}}]",),
+    ),
+    Fault(
+        name="watch-reads-the-position-after-the-run",
+        file="engine/points.py",
+        old='return buffer.name in ("cos", "sin") or',
+        new='return buffer.name in ("cos", "sin", "position") or',
+        checks=(f"{_TAPE}test_a_watched_op_gives_its_value_again[{{device}}-1.q_rope-2]",),
+    ),
+    Fault(
+        name="diverge-runs-every-side-without-a-graph",
+        file="harness/adapters/diverge/engine_side.py",
+        old='{**self.toggles.as_dict(), "tape": tape}',
+        new='{**self.toggles.as_dict(), "tape": tape, "graph": "off"}',
+        checks=(f"{_DIVERGE}test_a_side_runs_the_way_that_it_is_asked_for[{{device}}]",),
+    ),
+    Fault(
+        name="diverge-compares-a-side-with-itself",
+        file="harness/divergence.py",
+        old="left, right = a.tape(), b.tape()",
+        new="left = right = a.tape()",
+        checks=(f"{_DIVERGE}test_a_wrong_bit_is_named[{{device}}-up-0-0-0]",),
+    ),
+    Fault(
+        name="replay-answers-with-the-stored-row",
+        file="harness/adapters/diverge/engine_side.py",
+        old="            value = buffers[self.watched.out].read()",
+        new="            value = self.watched.buffers[self.watched.out].before",
+        checks=(f"{_DIVERGE}test_any_op_of_either_side_runs_alone[{{device}}-1.q]",),
+    ),
+    Fault(
+        name="first-difference-is-the-last-position",
+        file="harness/tape.py",
+        old="position = int(np.flatnonzero(differs.any(axis=0))[0])",
+        new="position = int(np.flatnonzero(differs.any(axis=0))[-1])",
+        checks=(f"{_RECORDS}test_the_first_difference_is_the_earliest_position_and_in_it_the_earliest_op",),
+    ),
+    Fault(
+        name="compare-joins-rows-by-their-ids",
+        file="harness/comparison.py",
+        old="return {row.key: row for row in rows}",
+        new="return {row.id: row for row in rows}",
+        checks=(f"{_COMPARE}test_rows_are_joined_by_what_is_measured_not_by_their_ids",),
+    ),
+    Fault(
+        name="compare-loses-the-rows-of-one-run",
+        file="harness/comparison.py",
+        old="for key in dict.fromkeys((*left, *right))]",
+        new="for key in left if key in right]",
+        checks=(f"{_COMPARE}test_rows_of_one_run_alone_are_listed",),
+    ),
+    Fault(
+        name="one-check-runs-against-itself",
+        file="harness/proof.py",
+        old="return {**toggles, name: right if toggles[name] == left else left}",
+        new="return dict(toggles)",
+        checks=(f"{_CHECK}test_a_prover_of_one_check_opens_one_twin",),
+    ),
+)
