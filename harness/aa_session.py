@@ -13,6 +13,7 @@ from harness.aa import FEWEST, NOISE, PLAN_FILE, RESULT, AaPlan, AaResult, read_
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
 from harness.gate.arms import SIDES, Build
+from harness.gate.gpus import visible_gpus
 from harness.gate.plan import plan_models
 from harness.gate.processes import Bench
 from harness.gate.schema import Arm
@@ -63,8 +64,17 @@ def start_aa(
 def resume_aa(
     folder: Path, cache: Path, policy: Policy, environment: Mapping[str, str], progress: SweepProgress
 ) -> tuple[Path, AaResult]:
-    """The same run again: processes of this code that its folder holds are not run a second time."""
-    return folder, _run(read_plan(folder), folder, cache, policy, environment, progress)
+    """The same run again: processes of this code that its folder holds are not run a second time.
+
+    Raises BadCall if it is no run, or was begun on another GPU or with models that are not here.
+    """
+    plan = read_plan(folder)
+    if plan.gpu and plan.gpu not in visible_gpus(dict(environment)):
+        raise BadCall(f"{folder}: was begun on GPU {plan.gpu}, which is not visible here; begin a new run")
+    for model in plan.models:
+        if not Path(model.path).is_file():
+            raise BadCall(f"{folder}: its model {model.path} is not here; begin a new run")
+    return folder, _run(plan, folder, cache, policy, environment, progress)
 
 
 def _plan(call: AaCall, folder: Path, progress: SweepProgress) -> AaPlan:

@@ -15,7 +15,7 @@ from harness.aa_session import noise_file
 from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.gate.pairs import order
-from harness.gate.processes import Bench
+from harness.gate.processes import Bench, Outcome, Step
 from harness.noise import noise_text, read_noise
 from harness.rules import CAREFUL
 from harness.schema import Measurement, ProcessAnswer
@@ -223,6 +223,40 @@ def test_a_bad_call_is_one_line_and_leaves_nothing(
     assert zeroulp(["aa", *arguments, *given]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not list(here.glob("results/*"))
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Bench.measure
+    ran: list[object] = []
+
+    def impatient(self: Bench, step: Step, *, left: int) -> Outcome:
+        ran.append(step)
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        return measure(self, step, left=left)
+
+    monkeypatch.setattr(Bench, "measure", impatient)
+    arguments = ["aa", "mine.toml", "--device", "host", "--parity-only", "--rounds", "8", "--out", "run"]
+    assert zeroulp(arguments) == 130
+    assert "interrupted: 3 processes are kept; go on with: zeroulp aa --resume run" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert zeroulp(["aa", "--resume", "run"]) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 5  # a line for each process that was not kept
+
+
+@pytest.mark.parametrize("gone", ["gpu", "model"])
+def test_a_run_is_not_resumed_where_it_cannot_be_the_same(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    made = plan(10)
+    write_plan(here, made)
+    monkeypatch.setattr("harness.aa_session.visible_gpus", lambda environment: (made.gpu,) if gone == "model" else ())
+    assert zeroulp(["aa", "--resume", "."]) == 2
+    expected = f"its model {made.models[0].path} is not here" if gone == "model" else f"was begun on GPU {made.gpu}"
+    assert expected in capsys.readouterr().err
 
 
 def test_fresh_processes_of_the_host_device_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
