@@ -22,7 +22,7 @@ from harness.noise import (
     read_noise,
     row_noise,
 )
-from harness.statistics import Policy
+from harness.statistics import SLOWER, Policy, decide
 from suites.harness.fake_worker import GPU
 
 POLICY = Policy()
@@ -81,6 +81,14 @@ def test_noise_costs_pairs_and_hides_changes() -> None:
     assert 4.5 < noisy.pairs < 9
     assert quiet.smallest_visible < 0.022 < noisy.smallest_visible
     assert predicted_pairs(0.007, POLICY) == pytest.approx(4.4, abs=0.1)
+
+
+def test_the_smallest_visible_change_holds_for_pairs_of_processes_of_that_noise() -> None:
+    row = row_noise("k", "a row", "decode", medians(0.007, 16, 3), POLICY)
+    noise = row.fit.sd * np.random.default_rng(5).standard_normal((2, 20_000, 16))
+    logs = math.log1p(row.smallest_visible) + noise[0] - noise[1]
+    codes, _ = decide(logs, 1000 * np.expm1(logs), POLICY)
+    assert 0.88 < np.mean(codes == SLOWER) < 0.94
 
 
 def test_every_labelling_of_the_pairs_is_tried() -> None:
