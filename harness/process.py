@@ -1,4 +1,4 @@
-"""One fresh process: a model loaded once, all its rows measured in shuffled order between two looks at the canaries."""
+"""One fresh process: a model loaded once, all its rows measured in shuffled order behind the canaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.adapters.engine import LoadedModel
 from harness.adapters.models import open_file, size_of
 from harness.adapters.settings import NUMERICS
 from harness.adapters.timing import Timing
-from harness.canaries import canary_samples, merged, read_ceiling
+from harness.canaries import canaries, read_ceiling
 from harness.code_hash import TREE, code_hash
 from harness.environment import checkout, version
 from harness.errors import BadCall
@@ -61,9 +61,9 @@ def _measured(answer: ProcessAnswer, job: ProcessJob, rows: Sequence[PlannedRow]
         model = open_file(Path(job.model_path))
         loaded = stack.enter_context(LoadedModel(device, model))
         timing = stack.enter_context(Timing(device))
-        canaries = timing.canaries() if job.canaries else {}
-        before = canary_samples(canaries, job.rules)
-        ceilings = (*job.ceilings, *read_ceiling(canaries, before))
+        with timing.canaries() as works:
+            sung = canaries(works, job.rules) if job.canaries else ()
+            ceilings = (*job.ceilings, *read_ceiling(works, sung))
         found: list[Measurement] = []
         for row in rows:
             found.append(_row(job, loaded, timing, row, ceilings, cold=not found))
@@ -73,7 +73,7 @@ def _measured(answer: ProcessAnswer, job: ProcessJob, rows: Sequence[PlannedRow]
             gpu=timing.gpu,
             gpu_state=timing.state,
             rows=tuple(found),
-            canaries=merged(before, canary_samples(canaries, job.rules)),
+            canaries=sung,
         )
 
 

@@ -20,6 +20,7 @@ CheckStatus = Literal["passed", "failed", "not_applicable"]
 When = Literal["before", "after"]
 Phase = Literal["prefill", "decode"]
 PeerStatus = Literal["ok", "failed", "unmatched"]
+CanaryName = Literal["copy", "matvec", "empty_graph"]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,6 +179,27 @@ class Peer(Record, frozen=True, kw_only=True):
     started: str  # UTC, ISO 8601
 
 
+class Imported(Record, frozen=True, kw_only=True):
+    """One line of imported.jsonl: a figure out of another program's file, kept as it says it. Texts are its own."""
+
+    schema: int = SCHEMA
+    id: str  # of the content: the same figure imported again is the same line
+    program: Literal["pytest-benchmark", "llama-bench"]
+    source: str  # name of the file
+    name: str  # "suites/performance/test_store.py::test_load", "qwen3 8B Q8_0, prompt 512 at 0"
+    group: str = ""
+    unit: Literal["s", "tokens/s"]
+    median: float
+    min: float
+    max: float
+    count: int  # samples behind the median
+    samples: tuple[float, ...] = ()  # empty where the file keeps none
+    machine: str = ""
+    build: str = ""  # commit
+    started: str = ""  # as the file writes it
+    facts: dict[str, str | int | float | bool | None] = {}  # settings and further figures that the file gives
+
+
 class PlannedRow(Record, frozen=True, kw_only=True):
     """A row that a run owes. One without a Row of the same id is missing."""
 
@@ -285,7 +307,7 @@ class Measurement(Record, frozen=True, kw_only=True):
 class Canary(Record, frozen=True, kw_only=True):
     """The same small work in every process: if it moves, the machine did."""
 
-    name: Literal["copy", "matvec", "empty_graph"]
+    name: CanaryName
     samples: Samples  # us
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +16,15 @@ from typing import TypeVar
 import msgspec
 
 from harness.errors import BadCall
-from harness.schema import Environment, Peer, Plan, PlannedRow, Row
+from harness.schema import Environment, Imported, Peer, Plan, PlannedRow, Row
 from harness.upgrade import decode
 
-PLAN, ENVIRONMENT, ROWS, PEERS = "plan.json", "environment.json", "rows.jsonl", "peers.jsonl"
+PLAN, ENVIRONMENT = "plan.json", "environment.json"
+ROWS, PEERS, IMPORTED = "rows.jsonl", "peers.jsonl", "imported.jsonl"
+ENVIRONMENTS = "environments.jsonl"  # of a merged run, whose rows come from several machines
 
-T = TypeVar("T", Plan, Environment, Row, Peer)
-Line = TypeVar("Line", Row, Peer)
+T = TypeVar("T", Plan, Environment)
+Line = TypeVar("Line", Row, Peer, Imported, Environment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +86,25 @@ def write_record(path: Path, record: Plan | Environment) -> None:
 
 
 class LineWriter:
-    """Appends records; each is on disk when `append` returns. A torn last line of a killed run is closed off first."""
+    """Appends records; each is on disk when `append` returns. A torn last line of a killed run is closed off first.
+
+    One writer at a time: a second, in whichever process, is refused until the first is closed or its process ends.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
             self._file = path.open("ab")
         except OSError as error:
             raise BadCall(f"{path}: cannot write ({error.strerror})") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise BadCall(f"{path}: another process is writing to it; expected one writer at a time") from None
         if not _ends_a_line(path):
             self._file.write(b"\n")
 
-    def append(self, record: Row | Peer) -> None:
+    def append(self, record: Row | Peer | Imported) -> None:
         self._file.write(msgspec.json.encode(record) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -119,7 +130,7 @@ def append_peers(folder: Path, peers: Iterable[Peer]) -> None:
 
 def read_run(folder: Path) -> StoredRun:
     """Read a run folder. Raises BadCall if it is none; a torn or foreign row line is a problem, not an error."""
-    plan = _read_record(folder / PLAN, Plan)
+    plan = read_plan(folder)
     environment = read_environment(folder)
     found, problems = read_rows(folder / ROWS)
     rows = {row.id: row for row in found}
@@ -142,6 +153,11 @@ def read_run(folder: Path) -> StoredRun:
     )
 
 
+def read_plan(folder: Path) -> Plan:
+    """Of a run folder. Raises BadCall if it has none."""
+    return _read_record(folder / PLAN, Plan)
+
+
 def read_environment(folder: Path) -> Environment:
     """Of a run folder. Raises BadCall if it has none."""
     return _read_record(folder / ENVIRONMENT, Environment)
@@ -158,20 +174,41 @@ def read_peers(path: Path) -> tuple[tuple[Peer, ...], list[str]]:
     return tuple({peer.id: peer for peer in found}.values()), problems
 
 
-def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
+def read_imported(path: Path) -> tuple[list[Imported], list[str]]:
+    """All records of an imported.jsonl, and one text for each line that is none."""
+    return _read_lines(path, Imported)
+
+
+def read_environments(folder: Path) -> dict[str, Environment]:
+    """Of a run folder by id: its own, and those that a merge brought. Raises BadCall if it has none."""
+    own = read_environment(folder)
+    others, _ = _read_lines(folder / ENVIRONMENTS, Environment)
+    return {made.id: made for made in (*others, own)}
+
+
+def lines(path: Path, kind: type[Line]) -> Iterator[Line | str]:
+    """The records of a file one by one in the order written; a line that is none gives one text that says so."""
     if not path.exists():
-        return [], []
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line == b"\n":
+                continue
+            try:
+                yield decode(line, kind)
+            except msgspec.MsgspecError as error:
+                torn = not line.endswith(b"\n")
+                yield f"{path.name} line {number}: {'torn, skipped' if torn else f'skipped ({error})'}"
+
+
+def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
     records: list[Line] = []
     problems: list[str] = []
-    data = path.read_bytes()
-    for number, line in enumerate(data.splitlines(), start=1):
-        if not line:
-            continue
-        try:
-            records.append(decode(line, kind))
-        except msgspec.MsgspecError as error:
-            torn = number == data.count(b"\n") + 1
-            problems.append(f"{path.name} line {number}: {'torn, skipped' if torn else f'skipped ({error})'}")
+    for item in lines(path, kind):
+        if isinstance(item, str):
+            problems.append(item)
+        else:
+            records.append(item)
     return records, problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from harness.schema import SCHEMA, Record
 
 T = TypeVar("T", bound=Record)
+S = TypeVar("S", bound=msgspec.Struct)
 Fields = dict[str, Any]
 
 
@@ -25,11 +27,18 @@ class _Version(msgspec.Struct):
     schema: int
 
 
+@cache
+def _decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
+    """Made once: a store has as many lines as it likes."""
+    return msgspec.json.Decoder(kind)
+
+
 def decode(data: bytes, kind: type[T]) -> T:
     """A stored record of any version so far. Raises msgspec.MsgspecError, naming a version that is not known."""
-    version = msgspec.json.decode(data, type=_Version).schema
+    version = _decoder(_Version).decode(data).schema
     if version == SCHEMA:
-        return msgspec.json.decode(data, type=kind)
+        record: T = _decoder(kind).decode(data)
+        return record
     if version not in UPGRADES:
         raise msgspec.ValidationError(f"schema {version}, expected 1 to {SCHEMA}")
     fields: Fields = msgspec.json.decode(data)

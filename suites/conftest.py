@@ -44,6 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="with the tests marked long, which take minutes")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Benchmarks run one after the other: tests beside them would be measured with them."""
+    if config.getoption("benchmark_enable", default=False):
+        config.option.numprocesses = 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     wanted = config.getoption("--device")
     reason = why_unavailable(wanted) if wanted != "all" else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import partial
 from types import TracebackType
 
 from engine.device import Device
@@ -68,17 +69,15 @@ class Timing(AbstractContextManager["Timing"]):
         stream = engine.session.launches.stream
         return self._timer(stream) if isinstance(stream, CudaStream) else None
 
-    def canaries(self) -> Mapping[str, tuple[Callable[[], Take], int]]:
-        """By name: a take of it, and the bytes it moves. Their memory is held until this is closed."""
+    @contextmanager
+    def canaries(self) -> Iterator[Mapping[str, tuple[Callable[[], Take], int]]]:
+        """By name: a take of it, and the bytes it moves. Their memory is given back at the end."""
         if not isinstance(self._device, CudaDevice):
-            return {}
-        canaries = Canaries(self._device)
-        self._stack.callback(canaries.close)
-        timer = self._timer(canaries.stream)
-        return {
-            name: (lambda run=work.run: timer.take(run), work.bytes)  # type: ignore[misc]
-            for name, work in canaries.works().items()
-        }
+            yield {}
+            return
+        with closing(Canaries(self._device)) as canaries:
+            timer = self._timer(canaries.stream)
+            yield {name: (partial(timer.take, work.run), work.bytes) for name, work in canaries.works().items()}
 
     def _timer(self, stream: CudaStream) -> DeviceTimer:
         return DeviceTimer(stream, self._clock, self._monitor)

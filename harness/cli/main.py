@@ -18,6 +18,7 @@ from harness.cli.gate import gate
 from harness.cli.parity import parity
 from harness.cli.quality import quality
 from harness.cli.report import report
+from harness.cli.store import store
 from harness.cli.synth import synth
 from harness.cli.toggles import toggles
 
@@ -52,7 +53,22 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (doctor, synth, logits, generate, toggles, parity, quality, bench, report, compare, diverge, gate, aa):
+for command in (
+    doctor,
+    synth,
+    logits,
+    generate,
+    toggles,
+    parity,
+    quality,
+    bench,
+    report,
+    compare,
+    diverge,
+    gate,
+    aa,
+    store,
+):
     group.add_command(command)
 
 

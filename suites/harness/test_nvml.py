@@ -54,7 +54,7 @@ class FakeNvml(ModuleType):
 
 
 def monitor(monkeypatch: pytest.MonkeyPatch, module: ModuleType | None) -> GpuMonitor:
-    monkeypatch.setitem(sys.modules, "pynvml", module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", module)
     return GpuMonitor(UUID)
 
 

@@ -14,7 +14,7 @@ from harness.adapters.models import ModelFile, open_file, size_of, synthetic
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import canonical_toggles
-from harness.canaries import merged, read_ceiling
+from harness.canaries import canaries, read_ceiling
 from harness.job import ProcessJob
 from harness.measure import Measured
 from harness.process import measure_process, measurement
@@ -22,7 +22,7 @@ from harness.proven import Proven
 from harness.rules import CAREFUL, Rules
 from harness.runner import Finished, Pool, Task, run
 from harness.sampling import Sampled, Take
-from harness.schema import Ceiling, Check, Measurement, ModelFacts, PlannedRow, ProcessAnswer, Samples, Shape
+from harness.schema import Ceiling, Check, Measurement, ModelFacts, PlannedRow, ProcessAnswer, Shape
 from harness.work_model import works
 
 SHAPE = Shape(prompt=5, generated=2, context=16)
@@ -163,6 +163,7 @@ def measured(model: ModelFile, *, decode_us: float, slowed: int = 0, failed: boo
     """Of two tokens in `decode_us`, against a read ceiling of 1000 GB/s."""
     row = rows(model)[0]
     proven = Proven(
+        key="k",
         measured=Measured(
             shape=SHAPE,
             run=2,
@@ -211,17 +212,21 @@ def test_a_slowed_gpu_is_a_status_and_differing_bits_come_first(model: ModelFile
     assert measured(model, decode_us=least_us(model) / 2, failed=True).status == "parity_failed"
 
 
-def test_canaries_of_both_ends_are_one(model: ModelFile) -> None:
-    def samples(*values: float, mhz: tuple[float, ...] = ()) -> Samples:
-        return Samples(unit="us", values=values, median=values[0], stderr=0.0, sm_mhz=mhz, temperature_c=(30, 31))
+def test_the_canaries_are_sampled_by_the_rules_and_say_what_the_memory_can() -> None:
+    def take(us: float, *, slowed: bool = False) -> Take:
+        return Take(device_us=us, host_us=us, issue_us=us, reasons=("hw_slowdown",) if slowed else ())
 
-    before = {"copy": samples(1.0, 2.0, mhz=(1500.0, 1500.0)), "matvec": samples(100.0, 100.0)}
-    (canary,) = merged(before, {"copy": samples(3.0)})
-    assert (canary.name, canary.samples.values, canary.samples.median) == ("copy", (1.0, 2.0, 3.0), 2.0)
-    assert (canary.samples.sm_mhz, canary.samples.temperature_c) == ((), (30, 31))
-    (ceiling,) = read_ceiling({"matvec": (lambda: Take(device_us=1, host_us=1, issue_us=1), 4 * 10**8)}, before)
-    assert (ceiling.name, ceiling.median) == ("read", 4000.0)
-    assert read_ceiling({}, {}) == ()
+    rules = Rules(warm_seconds=(0.0, 0.0), samples=(3, 5))
+    works = {
+        "copy": (lambda: take(200.0), 0),
+        "matvec": (lambda: take(100.0), 4 * 10**8),
+        "empty_graph": (lambda: take(1.0, slowed=True), 0),
+    }
+    found = canaries(works, rules)
+    assert [(canary.name, canary.samples.median) for canary in found] == [("copy", 200.0), ("matvec", 100.0)]
+    (ceiling,) = read_ceiling(works, found)
+    assert (ceiling.name, ceiling.unit, ceiling.median) == ("read", "GB/s", 4000.0)
+    assert read_ceiling(works, ()) == ()
 
 
 def test_rules_say_which_of_them_they_do_not_know() -> None:

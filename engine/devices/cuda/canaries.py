@@ -12,7 +12,7 @@ from engine.devices.cuda.ceilings import MODULE, NODES, READ_THREADS, SLICE_BYTE
 from engine.devices.cuda.device import CudaDevice
 from engine.devices.cuda.stream import CudaStream
 
-MOST_BYTES = 512 * 10**6  # far past the L2 cache of any GPU here, and read in a fraction of a millisecond
+MOST_BYTES = 2 * 10**9  # long enough for the gap before a launch not to count
 
 
 @dataclass(frozen=True, kw_only=True)
