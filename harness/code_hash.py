@@ -17,6 +17,7 @@ RESULT_CODE = (
     *(
         f"harness/{stem}.py"
         for stem in (
+            "check_id",
             "compare",
             "job",
             "measure",
