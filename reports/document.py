@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+PILLAR = 100  # characters of a cell
+
 Tone: TypeAlias = Literal["", "good", "bad", "unsure"]
 
 
@@ -43,6 +45,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     folded: bool = False  # long and seldom read: behind its caption
     yields: int = 0  # where space is short, tables give up rows in this order: 1 first, and never those of 0
+
+    @property
+    def broad(self) -> bool:
+        """Whether long cells keep a readable width and a phone scrolls, instead of a narrow pillar of words."""
+        longest = max((len(cell.text) for row in self.rows for cell in row), default=0)
+        return len(self.columns) > 3 or (len(self.columns) == 3 and longest > PILLAR)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ MOVED: tuple[Verdict, ...] = ("wrong", "missing", "broken", "slower", "faster")
 WORDS = {0: "PASS", 1: "REGRESSION", 2: "BROKEN", 3: "CANNOT TELL"}
 ADVICE = {
     0: "No action needed.",
-    1: "Please read: a confirmed regression or a parity failure. What is intended is accepted with reason and expiry.",
+    1: "Please read: a confirmed regression. One that is intended is accepted in a file, with its reason and expiry.",
     2: "Please read: the measurement is not whole, and what is missing is never a pass.",
     3: "Neither pass nor failure: run it again, on a quieter machine if it stays so.",
 }
@@ -92,6 +92,8 @@ def counted(result: GateResult) -> str:
 def advice(result: GateResult) -> str:
     """What a reader should do about it."""
     code = exit_code(result)
+    if code == 1 and (parity_failed(result) or any(row.verdict == "wrong" for row in result.rows)):
+        return "Please read: bits differ, and that is never accepted."
     if code == 0:
         accepted = sum(row.verdict == "accepted" for row in result.rows)
         return f"No action needed; {plural(accepted, 'accepted change')} listed below." if accepted else ADVICE[0]

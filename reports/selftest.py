@@ -27,8 +27,11 @@ class _Faults(msgspec.Struct, frozen=True):
 def stored_score(folder: Path) -> SelftestScore | None:
     """Of a folder's selftest.json; None where there is none. Raises BadCall for one that cannot be read."""
     path = folder / SELFTEST
-    if not path.exists():
-        return None
+    return read_score(path) if path.exists() else None
+
+
+def read_score(path: Path) -> SelftestScore:
+    """Of what `zeroulp selftest --json` printed. Raises BadCall for a file that cannot be read."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_Faults)
     except OSError as error:

@@ -11,6 +11,8 @@ from reports.units import plural, short
 
 NAME = 160  # characters of a row's words
 NONE = "—"
+COLUMNS = ("verdict", "time change", "row", "base", "head", "why")
+TIMES = ("time change", "base", "head")  # shown where a row has them
 METRICS = {"decode": "decode, per token", "prefill": "prefill, per prompt", "counts": "counts", "parity": "parity"}
 
 
@@ -20,7 +22,7 @@ def moved(result: GateResult) -> Section:
     blocks: list[Block] = []
     if rows:
         blocks.append(_table(f"{plural(len(rows), 'verdict')}: moved or failed", rows, yields=9))
-        blocks += _again(rows[0])
+        blocks += _again(rows[0], shown=result.parity.reproduce)
     elif result.rows:
         blocks.append(Paragraph(text="No row moved, and none failed.", tone=""))
     else:
@@ -62,21 +64,23 @@ def _unsure(result: GateResult, *, folded: bool) -> list[Block]:
 
 
 def _table(caption: str, rows: tuple[RowVerdict, ...], *, folded: bool = False, yields: int) -> Table:
-    columns = ("verdict", "time change", "row", "base", "head", "why")
     lines = [_line(row) for row in rows]
-    return table(caption, columns, lines, numbers=(columns[1], *columns[3:5]), folded=folded, yields=yields)
+    columns = tuple(name for name in COLUMNS if name not in TIMES or any(row.ratio is not None for row in rows))
+    cells = [[line[name] for name in columns] for line in lines]
+    return table(caption, columns, cells, numbers=TIMES, folded=folded, yields=yields)
 
 
-def _line(row: RowVerdict) -> tuple[str | Cell, ...]:
+def _line(row: RowVerdict) -> dict[str, str | Cell]:
+    """The cells of a row by column."""
     info = VERDICTS[row.verdict]
-    return (
-        Cell(text=info.shown, tone=info.tone),
-        change(row.ratio, row.low, row.high),
-        f"{one_line(row.label, longest=NAME)} · {METRICS[row.metric]}",
-        _time(row.base_us),
-        _time(row.head_us),
-        why(row),
-    )
+    return {
+        "verdict": Cell(text=info.shown, tone=info.tone),
+        "time change": change(row.ratio, row.low, row.high),
+        "row": f"{one_line(row.label, longest=NAME)} · {METRICS[row.metric]}",
+        "base": _time(row.base_us),
+        "head": _time(row.head_us),
+        "why": why(row),
+    }
 
 
 def change(ratio: float | None, low: float | None, high: float | None) -> str:
@@ -103,8 +107,9 @@ def why(row: RowVerdict) -> str:
     return "; ".join(part for part in parts if part) or NONE
 
 
-def _again(row: RowVerdict) -> list[Block]:
-    if not row.rerun:
+def _again(row: RowVerdict, *, shown: str) -> list[Block]:
+    """The command of a row, if it is not shown already."""
+    if row.rerun in ("", shown):
         return []
     return [Paragraph(text="To judge the first of them alone (gate.json has this for every row):"), typed(row.rerun)]
 

@@ -83,6 +83,38 @@ def test_a_moved_row_brings_the_command_that_judges_it_alone() -> None:
     assert "zeroulp gate main feature --where 'prompt == 181'" in outside_details(markdown(failing()))
 
 
+def test_three_columns_with_a_long_text_scroll_on_a_phone() -> None:
+    short, long = (read_page(page(gate(verdict("wrong", reason=text), exit_code=1))) for text in ("short", "x" * 150))
+    assert long.attributes.count(("class", "broad")) == short.attributes.count(("class", "broad")) + 1
+
+
+def test_one_command_is_not_shown_twice() -> None:
+    row = verdict("wrong", rerun=WRONG.reproduce)
+    text = markdown(gate(row, exit_code=1, parity=WRONG))
+    assert text.count(WRONG.reproduce) == 1
+    assert "To judge the first" not in text
+
+
+def test_columns_of_times_are_there_only_where_a_row_has_one() -> None:
+    rows = read_page(page(gate(verdict("wrong"), *same(2), exit_code=1))).table("verdict", "row")
+    assert [len(row) for row in rows] == [3]
+    assert [len(row) for row in read_page(page(failing())).table("verdict", "row")] == [6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (failing(), "bits differ, and that is never accepted"),
+        (gate(verdict("slower"), exit_code=1), "One that is intended is accepted"),
+        (gate(verdict("wrong"), exit_code=1), "bits differ"),
+        (gate(verdict("wrong"), verdict("missing"), exit_code=2), "what is missing is never a pass"),
+        (passing(), "No action needed; 1 accepted change listed below."),
+    ],
+)
+def test_what_to_do_about_it_stands_right_below_the_verdict(result: GateResult, words: str) -> None:
+    assert words in markdown(result).splitlines()[6]
+
+
 def test_rows_that_cannot_be_told_are_open_where_they_are_the_verdict() -> None:
     seen = outside_details(markdown(unsure()))
     assert "would have shown 3.1 %" in seen
