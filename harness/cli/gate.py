@@ -38,6 +38,10 @@ SHOWN = ("wrong", "missing", "broken", "slower", "cannot_tell", "accepted", "fas
 @click.option("--policy", type=FILE, help="A TOML file with the rules of the statistics.")
 @click.option("--accept", type=FILE, help="A TOML file of intended changes, each with its reason and expiry.")
 @click.option(
+    "--noise", type=FILE, help="What `zeroulp aa` wrote of this machine: no row that is ungateable is called slower."
+)
+@click.option("--selftest", type=FILE, help="What `zeroulp selftest --json` printed, for the report.")
+@click.option(
     "--environments",
     "sharing",
     type=click.Choice(["auto", "shared", "own"]),
@@ -56,6 +60,8 @@ def gate(
     gpu: str | None,
     policy: Path | None,
     accept: Path | None,
+    noise: Path | None,
+    selftest: Path | None,
     sharing: Sharing | None,
     out: Path | None,
     resume: Path | None,
@@ -95,6 +101,8 @@ def gate(
         "--gpu": gpu,
         "--policy": policy,
         "--accept": accept,
+        "--noise": noise,
+        "--selftest": selftest,
         "--environments": sharing,
     }
     with SweepProgress(sys.stderr) as progress:
@@ -115,7 +123,8 @@ def gate(
                 gpu=gpu or "",
                 options=tuple(words),
             )
-            call = _call(asked, policy=policy, accept=accept, sharing=sharing or "auto", out=out)
+            files = _Files(policy=policy, accept=accept, noise=noise, selftest=selftest, out=out)
+            call = _call(asked, files, sharing or "auto")
             folder, result = start_gate(call, _here(), progress)
     write_atomically(folder / SUMMARY, markdown(result, LIMIT).encode())
     if annotations or os.environ.get("GITHUB_ACTIONS") == "true":
@@ -146,10 +155,20 @@ def _here() -> Here:
     )
 
 
-def _call(asked: _Asked, *, policy: Path | None, accept: Path | None, sharing: Sharing, out: Path | None) -> GateCall:
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    policy: Path | None
+    accept: Path | None
+    noise: Path | None
+    selftest: Path | None
+    out: Path | None
+
+
+def _call(asked: _Asked, files: _Files, sharing: Sharing) -> GateCall:
     from harness.adapters.devices import chosen
     from harness.gate.gpus import choose, visible_gpus
     from harness.gate.session import GateCall
+    from reports.selftest import read_score
 
     device = chosen(asked.device)
     if asked.gpu and device != "cuda":
@@ -165,10 +184,12 @@ def _call(asked: _Asked, *, policy: Path | None, accept: Path | None, sharing: S
         options=asked.options,
         gpu=gpu,
         others=tuple(other for other in gpus if other != gpu),
-        out=out,
+        out=files.out,
         sharing=sharing,
-        policy=policy,
-        accept=accept,
+        policy=files.policy,
+        accept=files.accept,
+        noise=files.noise,
+        selftest=read_score(files.selftest) if files.selftest is not None else None,
     )
 
 

@@ -13,7 +13,7 @@ from harness.errors import BadCall
 from harness.gate.arms import Side
 from harness.gate.environments import Sharing
 from harness.gate.pairs import ModelRows
-from harness.gate.schema import GATE_SCHEMA
+from harness.gate.schema import GATE_SCHEMA, SelftestScore
 from harness.gate.stored import StoredArm, owed_by
 from harness.job import Probe
 from harness.planning import Planned, Sweep, plan_rows, selected
@@ -54,6 +54,8 @@ class GatePlan(Record, frozen=True, kw_only=True):
     timeout: float
     policy_path: str
     accept_path: str
+    noise_path: str = ""
+    selftest: SelftestScore | None = None
     models: tuple[PlannedModel, ...]
     notes: tuple[str, ...]  # for the result
     environment: Environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import msgspec
 
@@ -36,6 +36,7 @@ class Settings:
 
     policy: Policy
     accepted: Accepted
+    noise: Mapping[tuple[str, str], str] = field(default_factory=dict)  # class of a row, by key and metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def run_gate(plan: GatePlan, bench: Bench, arms: Arms, settings: Settings) -> Ga
         rerun=lambda row: rerun(plan, row),
         moved=tuple(canary.name for canary in found.canaries if canary.moved),
         confirmation=found.confirmation,
+        noise=settings.noise,
         stored="the arms were not measured in turn" if arms.stored else "",
     )
     rows = _unexplained(judge.verdicts(found.evidence), arms, settings.policy)
@@ -80,6 +82,7 @@ def run_gate(plan: GatePlan, bench: Bench, arms: Arms, settings: Settings) -> Ga
         policy=asdict(settings.policy),
         rows=rows,
         canaries=found.canaries,
+        selftest=plan.selftest,
         parity=parity_block(list(found.evidence.rows.values()), lambda row: rerun(plan, row)),
         environment=plan.environment,
         notes=(*plan.notes, *found.notes, *settings.accepted.notes(judge.used)),

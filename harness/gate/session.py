@@ -18,8 +18,9 @@ from harness.gate.outputs import junit
 from harness.gate.plan import PLAN_FILE, GatePlan, plan_models, plan_stored, read_plan, write_plan
 from harness.gate.processes import Bench
 from harness.gate.run import Arms, Settings, run_gate
-from harness.gate.schema import GateResult, encode
+from harness.gate.schema import GateResult, SelftestScore, encode
 from harness.gate.stored import StoredArm, read_arm
+from harness.noise import read_noise
 from harness.planning import Sweep
 from harness.policy import read_policy
 from harness.progress import SweepProgress
@@ -47,6 +48,8 @@ class GateCall:
     sharing: Sharing
     policy: Path | None
     accept: Path | None
+    noise: Path | None
+    selftest: SelftestScore | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ class GateInterrupted(KeyboardInterrupt):
 def start_gate(call: GateCall, here: Here, progress: SweepProgress) -> tuple[Path, GateResult]:
     """Plan, measure, judge, write. Raises BadCall or BadInput before the first process, GateInterrupted after it."""
     sources = _sources(call.base, call.head, call.directory)
-    _settings(call.policy, call.accept, here.today)  # a bad file is said before anything is made
+    _settings(call.policy, call.accept, call.noise, here.today)  # a bad file is said before anything is made
     folder = new_run_folder(call.sweep.results) if call.out is None else _new(call.out)
     try:
         plan = _plan(call, sources, folder, progress)
@@ -122,6 +125,8 @@ def _plan(call: GateCall, sources: Mapping[Side, Source], folder: Path, progress
         timeout=sweep.config.timeout,
         policy_path=str(call.policy.absolute()) if call.policy else "",
         accept_path=str(call.accept.absolute()) if call.accept else "",
+        noise_path=str(call.noise.absolute()) if call.noise else "",
+        selftest=call.selftest,
         models=models,
         notes=(*notes, *_uncommitted(sources)),
         environment=made,
@@ -131,8 +136,9 @@ def _plan(call: GateCall, sources: Mapping[Side, Source], folder: Path, progress
 def _run(
     plan: GatePlan, sources: Mapping[Side, Source], folder: Path, here: Here, progress: SweepProgress
 ) -> GateResult:
-    policy, accept = (Path(text) if text else None for text in (plan.policy_path, plan.accept_path))
-    settings = _settings(policy, accept, here.today)
+    paths = (plan.policy_path, plan.accept_path, plan.noise_path)
+    policy, accept, noise = (Path(text) if text else None for text in paths)
+    settings = _settings(policy, accept, noise, here.today)
     try:
         arms = _arms(plan, sources, folder, progress)
         bench = Bench(
@@ -172,10 +178,11 @@ def _arms(plan: GatePlan, sources: Mapping[Side, Source], folder: Path, progress
     return Arms(builds=builds, stored=stored, engine_changed=not stored and changed_engine(folder))
 
 
-def _settings(policy: Path | None, accept: Path | None, today: date) -> Settings:
+def _settings(policy: Path | None, accept: Path | None, noise: Path | None, today: date) -> Settings:
     return Settings(
         policy=read_policy(policy) if policy is not None else Policy(),
         accepted=read_accepted(accept, today),
+        noise={(row.key, row.metric): row.noise_class for row in read_noise(noise).row} if noise is not None else {},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.gate.accept import Accepted, Entry
@@ -29,6 +29,7 @@ EXIT_CODES: dict[Verdict, int] = {
     "faster": 0,
     "same": 0,
 }
+UNGATEABLE = "ungateable"
 PRECEDENCE = (2, 1, 3, 0)
 WORDS = {0: "PASS", 1: "REGRESSION", 2: "BROKEN", 3: "CANNOT TELL"}
 
@@ -51,6 +52,7 @@ class Judge:
     rerun: Callable[[PlannedRow], str]
     moved: tuple[str, ...] = ()  # canaries
     confirmation: Confirmation | None = None
+    noise: Mapping[tuple[str, str], str] = field(default_factory=dict)  # class, by key and metric
     stored: str = ""  # why times decide nothing: they were stored at different times
     used: list[Entry] = field(default_factory=list)
 
@@ -84,6 +86,8 @@ class Judge:
 
     def _timed(self, row: RowEvidence, metric: TimeMetric, timed: Timed) -> RowVerdict:
         verdict, reason, confirmation = self._decided(row, metric, timed)
+        if verdict == "slower" and self.noise.get((row.row.key, metric)) == UNGATEABLE:
+            verdict, reason = "cannot_tell", "slower, in a row whose noise is ungateable on this machine"
         if verdict == "slower":
             assert timed.ratio is not None
             entry = self.accepted.time(fields(row.row), metric, timed.ratio - 1)
@@ -147,6 +151,7 @@ class Judge:
             pairs=judgement.pairs if judgement else 0,
             smallest_visible=_finite(judgement.smallest_visible) if judgement else None,
             clock_ratio=timed.clock_ratio if timed else None,
+            noise_class=self.noise.get((planned.key, metric), "") if timed else "",
             confirmation=confirmation,
             reason=reason,
             rerun="" if verdict == "same" else self.rerun(planned),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -194,6 +194,7 @@ def gate(
     accepted: Accepted | None = None,
     lines: list[str] | None = None,
     engine_changed: bool = True,
+    noise: Mapping[tuple[str, str], str] | None = None,
 ) -> GateResult:
     said = lines if lines is not None else []
     bench = Bench(
@@ -206,7 +207,7 @@ def gate(
         say=said.append,
         runner=machine.run,
     )
-    settings = Settings(policy=Policy(), accepted=accepted or Accepted(today=TODAY))
+    settings = Settings(policy=Policy(), accepted=accepted or Accepted(today=TODAY), noise=noise or {})
     return run_gate(made, bench, Arms(builds=builds(), stored={}, engine_changed=engine_changed), settings)
 
 

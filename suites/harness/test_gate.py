@@ -361,6 +361,18 @@ def test_rows_that_all_move_one_way_with_the_same_engine_cannot_tell(tmp_path: P
     assert gate(tmp_path / "b", Machine(spoil=slower), plan(*prompts)).exit_code == 1
 
 
+def test_the_noise_class_is_shown_and_an_ungateable_row_is_never_slower(tmp_path: Path) -> None:
+    machine = Machine(spoil=on_head(lambda measured: scaled(measured, 1.05)))
+    made = plan(24)
+    key = (made.rows()[0].key, "decode")
+    result = gate(tmp_path / "a", machine, made, noise={key: "noisy"})
+    assert (one(result, 24, "decode").verdict, one(result, 24, "decode").noise_class) == ("slower", "noisy")
+    assert one(result, 24, "prefill").noise_class == ""
+    result = gate(tmp_path / "b", machine, made, noise={key: "ungateable"})
+    assert one(result, 24, "decode").verdict == "cannot_tell"
+    assert result.exit_code == 3
+
+
 def test_of_several_exit_codes_broken_comes_first_and_cannot_tell_behind_a_failure(tmp_path: Path) -> None:
     def both(act: Act, measured: Measurement, prompt: int) -> Measurement | None:
         if act.side == "base":

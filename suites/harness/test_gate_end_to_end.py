@@ -99,9 +99,12 @@ def test_a_wrong_kernel_exits_1_and_its_check_is_named(run: Gate, capsys: pytest
     assert "wrong" in out.splitlines()[-1]
 
 
-def test_a_fix_of_a_wrong_base_passes(run: Gate) -> None:
-    code, result = run("bad", "good", "--where", 'graph == "on"')
+def test_a_fix_of_a_wrong_base_passes(run: Gate, tmp_path: Path) -> None:
+    (tmp_path / "score.json").write_text('{"faults": [{"name": "a", "caught": true}, {"name": "b", "caught": false}]}')
+    code, result = run("bad", "good", "--where", 'graph == "on"', "--selftest", str(tmp_path / "score.json"))
     assert code == 0
+    assert result.selftest is not None
+    assert (result.selftest.caught, result.selftest.missed) == (1, ("b",))
     assert [row.reason for row in result.rows if row.metric == "parity"] == ["base fails a check that head passes"]
 
 
@@ -113,6 +116,8 @@ def test_a_fix_of_a_wrong_base_passes(run: Gate) -> None:
         (["good", "good", "--matrix", "none.toml"], "none.toml: cannot read"),
         (["good", "good", "--accept", "none.toml"], "none.toml: cannot read"),
         (["good", "good", "--policy", "none.toml"], "none.toml: cannot read"),
+        (["good", "good", "--noise", "none.toml"], "none.toml: cannot read"),
+        (["good", "good", "--selftest", "none.json"], "none.json: cannot read"),
         (["good", "good", "--gpu", "GPU-1"], "--gpu GPU-1: the device is host"),
         (["--resume", "engine"], "gate-plan.json: not the folder of a gate"),
         (["good", "--resume", "engine"], "give it alone"),
