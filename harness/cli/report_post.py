@@ -15,9 +15,9 @@ from harness.cli import edge
 from harness.cli.options import FILE
 from harness.cli.report_pr import GATE
 from harness.errors import BadCall
-from harness.forge import Forge
 
 if TYPE_CHECKING:
+    from harness.forge import Forge
     from harness.gate.schema import GateResult
 
 LARGEST = 32 << 20  # bytes of a gate.json that came from a stranger
@@ -72,6 +72,8 @@ def post(gate: Path) -> int:
 
 
 def _forge() -> Forge:
+    from harness.forge import Forge
+
     missing = [name for name in NEEDED if not os.environ.get(name)]
     if missing:
         raise BadCall(f"{', '.join(missing)}: not set, expected what a GitHub workflow sets")
