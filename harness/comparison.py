@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from harness.check_id import check_id
 from harness.errors import BadCall
 from harness.progress import row_name
-from harness.schema import Check, Environment, PlannedRow, Record, Row, Spread
+from harness.schema import Check, Environment, PlannedRow, Record, Row, Samples, Spread
 from harness.store import StoredRun
 
 COMPARISON_SCHEMA = 1
@@ -23,6 +24,7 @@ COUNTS = (
     "launches_per_token", "graph_kernels_per_token", "prefill_launches_per_token", "bytes_per_token",
     "operations_per_token", "prefill_bytes_per_token", "prefill_operations_per_token", "memory_bytes",
 )  # fmt: skip
+DERIVED = ("percent_of_read_ceiling",)  # moves only with what it is made of
 UNSTABLE = ("id", "schema", "command", "ceilings")  # of an environment: not facts of where a run was made
 
 
@@ -48,6 +50,8 @@ class RowPair(Record, frozen=True, kw_only=True):
     b: str
     a_proof: str  # checks by outcome
     b_proof: str
+    samples: tuple[str, ...] = ()  # how each time was measured, side by side
+    checks: tuple[str, ...] = ()  # each with its id, and what it gave on both sides
     figures: tuple[Figure, ...] = ()
     moved: tuple[str, ...] = ()
 
@@ -111,6 +115,8 @@ def _pair(key: str, a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> R
         b=_status(b),
         a_proof=_proof(a),
         b_proof=_proof(b),
+        samples=tuple(_samples(a, b)),
+        checks=tuple(_checks(key, a, b)),
         figures=figures,
         moved=tuple(_moved(a, b, figures)) if a is not None and b is not None else (),
     )
@@ -139,12 +145,12 @@ def _moved_checks(a: Iterable[Check], b: Iterable[Check]) -> Iterable[str]:
 
 
 def _figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[Figure]:
-    for name in (*TIMES, *COUNTS):
+    for name in (*TIMES, *COUNTS, *DERIVED):
         left, right = a.get(name), b.get(name)
         if left is None and right is None:
             continue
         x, y = _value(left), _value(right)
-        moved = _time_moved(left, right) if name in TIMES else x != y
+        moved = name not in DERIVED and (_time_moved(left, right) if name in TIMES else x != y)
         yield Figure(
             name=name, a=x, b=y, ratio=y / x if x and y is not None else None, moved=moved,
             a_range=_range(left), b_range=_range(right),
@@ -161,7 +167,7 @@ def _time_moved(a: Spread | None, b: Spread | None) -> bool:
 def _metrics(row: Row | PlannedRow | None) -> dict[str, Any]:
     if not isinstance(row, Row) or row.metrics is None:
         return {}
-    return {name: getattr(row.metrics, name) for name in (*TIMES, *COUNTS)}
+    return {name: getattr(row.metrics, name) for name in (*TIMES, *COUNTS, *DERIVED)}
 
 
 def _value(figure: Spread | float | None) -> float | None:
@@ -185,12 +191,48 @@ def _proof(row: Row | PlannedRow | None) -> str:
     return f"{', '.join(parts)}, {values:,} values compared" if parts else "no check"
 
 
+def _samples(a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> Iterable[str]:
+    for name in ("prefill", "decode"):
+        sides = [getattr(row.metrics, name) if isinstance(row, Row) and row.metrics else None for row in (a, b)]
+        if any(side is not None for side in sides):
+            yield f"{name}: {' against '.join(_sampled(side) for side in sides)}"
+
+
+def _sampled(samples: Samples | None) -> str:
+    if samples is None:
+        return "not sampled"
+    parts = [f"{len(samples.values)} samples, median {_number(samples.median)} {samples.unit}"]
+    parts += [f"standard error {100 * samples.stderr:.2f} %"]
+    parts += [f"{min(samples.sm_mhz):,.0f} to {max(samples.sm_mhz):,.0f} MHz"] if samples.sm_mhz else []
+    parts += ["{} to {} C".format(*samples.temperature_c)] if samples.temperature_c is not None else []
+    parts += [f"{samples.discarded} thrown away"] if samples.discarded else []
+    return ", ".join((*parts, *(f"{reason} {count} x" for reason, count in samples.reasons.items())))
+
+
+def _checks(key: str, a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> Iterable[str]:
+    sides = [{check_id(key, check): check for check in row.proof} if isinstance(row, Row) else {} for row in (a, b)]
+    for name in dict.fromkeys((*sides[0], *sides[1])):
+        yield f"{name}: {' against '.join(_outcome(side.get(name)) for side in sides)}"
+
+
+def _outcome(check: Check | None) -> str:
+    if check is None:
+        return "not there"
+    counted = f", {check.differing:,} of {check.values:,} differ" if check.values else ""
+    return f"{check.status.replace('_', ' ')}{counted}"
+
+
 def _word(engaged: bool | None) -> str:
     return {True: "engaged", False: "not engaged", None: "not applicable"}[engaged]
 
 
 def _number(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:,.6g}"
+    return "nothing" if value is None else number(value)
+
+
+def number(value: float) -> str:
+    """Whole ones in full, others to six digits."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
 
 
 def _environments(a: Environment, b: Environment) -> Iterable[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.comparison import Comparison, Figure, RowPair
 
 SHOWN = (("decode_tps", "decode t/s"), ("prefill_tps", "prefill t/s"), ("launches_per_token", "launches"))
+WIDTH = 400  # columns: a row stays on one line, to be searched and cut by other programs
 SETS = ("moved", "both", "alone")
 
 
@@ -71,19 +72,16 @@ def _print(found: Comparison, shown: list[RowPair]) -> None:
 
     for text in (*found.problems, *(f"other environment, {text}" for text in found.environments)):
         click.echo(text)
-    table = Table("key", "row", "status", box=None, pad_edge=False)
-    for _, title in SHOWN:
-        table.add_column(title, justify="right")
-    table.add_column("moved")
+    table = Table(box=None, pad_edge=False)
+    for title in ("key", "row", "status", *(title for _, title in SHOWN), "moved"):
+        table.add_column(title, justify="left" if title in ("key", "row", "status", "moved") else "right", no_wrap=True)
     for row in shown:
         figures = {figure.name: figure for figure in row.figures}
         cells = [_cell(figures.get(name)) for name, _ in SHOWN]
-        moved = "; ".join(row.moved) or (
-            "" if row.found == "both" else f"{row.found.replace('only ', 'only in ').upper()}"
-        )
+        moved = "; ".join(row.moved) or {"both": "", "only a": "only in A", "only b": "only in B"}[row.found]
         table.add_row(row.key[:8], escape(row.label), _status(row), *cells, escape(moved))
     if shown:
-        Console(highlight=False, soft_wrap=True).print(table)
+        Console(highlight=False, width=WIDTH).print(table, crop=False)
     both = [row for row in found.rows if row.found == "both"]
     moved_count = sum(bool(row.moved) for row in both)
     alone = [sum(row.found == side for row in found.rows) for side in ("only a", "only b")]
@@ -102,6 +100,10 @@ def _explain(found: Comparison, pair: RowPair) -> None:
         ratio = f", B / A {figure.ratio:.4f}" if figure.ratio is not None else ""
         sides = " against ".join(_with_range(v, r) for v, r in ((figure.a, figure.a_range), (figure.b, figure.b_range)))
         click.echo(f"  {figure.name}: {sides}{ratio}{', moved' if figure.moved and pair.found == 'both' else ''}")
+    for text in pair.samples:
+        click.echo(f"  {text}")
+    for text in pair.checks:
+        click.echo(f"  check {text}")
     for text in pair.moved:
         click.echo(f"  moved: {text}")
 
@@ -124,4 +126,6 @@ def _with_range(value: float | None, between: tuple[float, float] | None) -> str
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.6g}"
+    from harness.comparison import number
+
+    return "-" if value is None else number(value)

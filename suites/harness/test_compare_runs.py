@@ -12,7 +12,7 @@ import pytest
 from harness.cli.main import zeroulp
 from harness.comparison import Comparison, RowPair, compare_runs, row_of
 from harness.errors import BadCall
-from harness.schema import Metrics, PlannedRow, Row, Spread
+from harness.schema import Metrics, PlannedRow, Row, Samples, Spread
 from harness.store import read_run
 from suites.reports.stored_runs import bad, differing, ok, planned, write_run
 
@@ -79,6 +79,19 @@ def test_a_time_moved_if_the_ranges_leave_each_other(tmp_path: Path, factor: flo
     figure = next(f for f in row_of(found, SECOND.key).figures if f.name == "decode_tps")
     assert figure.ratio == pytest.approx(factor)
     assert figure.moved is moves
+
+
+def test_how_a_time_was_sampled_is_explained(tmp_path: Path) -> None:
+    row = ok(FIRST)
+    samples = Samples(
+        unit="us", values=(10.0, 12.0, 11.0), median=11.0, stderr=0.01, sm_mhz=(1980.0, 1755.0), discarded=2,
+        reasons={"sw_power_cap": 1}, temperature_c=(40, 51),
+    )  # fmt: skip
+    sampled = msgspec.structs.replace(row, metrics=msgspec.structs.replace(metrics(row), decode=samples))
+    assert compared(tmp_path, [row], [sampled]).rows[0].samples == (
+        "decode: not sampled against 3 samples, median 11 us, standard error 1.00 %, 1,755 to 1,980 MHz, 40 to 51 C, "
+        "2 thrown away, sw_power_cap 1 x",
+    )
 
 
 def test_one_launch_more_is_a_move(tmp_path: Path) -> None:
@@ -158,7 +171,14 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [row["found"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["only a"]
     assert zeroulp(["compare", a, b, "--explain", SECOND.key[:6]]) == 0
     text = capsys.readouterr().out
-    for name in ("decode_tps", "prefill_tps", "bytes_per_token", "memory_bytes", "B / A 0.5000, moved"):
+    for name in (
+        "decode_tps",
+        "prefill_tps",
+        "bytes_per_token",
+        "memory_bytes",
+        "B / A 0.5000, moved",
+        ":graph:before: passed",
+    ):
         assert name in text
     assert zeroulp(["compare", a, str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
