@@ -15,6 +15,7 @@ import yaml
 
 import harness
 from harness.cli.main import group
+from suites.status import not_applicable
 
 ROOT = Path(harness.__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -36,6 +37,12 @@ if sys.argv[1:2] == ["gate"]:
 if sys.argv[1:3] == ["report", "pr"]:
     sys.exit(int(os.environ["REPORT_CODE"]))
 """
+
+
+@pytest.fixture(autouse=True)
+def _checkout() -> None:
+    if not ACTION.is_file():
+        not_applicable("the action is a part of the checkout, not of the package")
 
 
 def read(path: Path) -> dict[Any, Any]:
