@@ -13,7 +13,7 @@ from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
 from harness.gate import environments
 from harness.gate.environments import Needs, Sharing
-from harness.gate.schema import Arm
+from harness.gate.schema import PLAN_FILE, Arm
 from harness.store import PLAN
 
 Side = Literal["base", "head"]
@@ -23,13 +23,14 @@ NO_HOOKS = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An arm as it was named: a commit, a wheel or a run folder, whichever is not empty."""
+    """An arm as it was named: a commit, a wheel, a run folder or a side of a finished gate, whichever is not empty."""
 
     spec: str
     commit: str = ""
     repository: Path | None = None  # of the commit
     wheel: Path | None = None
     run: Path | None = None
+    gate: Path | None = None  # the gate's folder
 
     @property
     def fixed(self) -> str:
@@ -62,6 +63,8 @@ def resolve(spec: str, folder: Path) -> Source:
         return Source(spec=spec, wheel=path.resolve())
     if (path / PLAN).is_file():
         return Source(spec=spec, run=path.resolve())
+    if path.name in SIDES and (path.parent / PLAN_FILE).is_file():
+        return Source(spec=spec, gate=path.parent.resolve())
     top = _git(folder, "rev-parse", "--show-toplevel")
     commit = (
         _git(Path(top), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{spec}^{{commit}}") if top else ""

@@ -121,8 +121,9 @@ def _own(folder: Path, tree: Path, wheel: Path | None, device: str) -> Made:
     for command in (made, [*install, *what]):
         done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            last = [line for line in done.stderr.splitlines() if line.strip()]
-            raise BadCall(f"an environment for {tree.parent.name} cannot be made: {last[-1] if last else 'uv failed'}")
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            why = next((line for line in reversed(lines) if not line.startswith("hint")), "uv failed")
+            raise BadCall(f"an environment for {tree.parent.name} cannot be made: {why}")
     return Made(python=python, words="a virtual environment of its own, made by uv from what the arm declares")
 
 

@@ -13,7 +13,7 @@ from harness.errors import BadCall
 from harness.gate.arms import Side
 from harness.gate.environments import Sharing
 from harness.gate.pairs import ModelRows
-from harness.gate.schema import GATE_SCHEMA, SelftestScore
+from harness.gate.schema import GATE_SCHEMA, PLAN_FILE, SelftestScore
 from harness.gate.stored import StoredArm, owed_by
 from harness.job import Probe
 from harness.planning import Planned, Sweep, plan_rows, selected
@@ -22,8 +22,6 @@ from harness.schema import Environment, PlannedRow, Record
 from harness.store import require_folder, write_atomically
 from harness.sweep import probe_device
 from harness.where import fields, parse_where
-
-PLAN_FILE = "gate-plan.json"
 
 
 class PlannedModel(Record, frozen=True, kw_only=True):

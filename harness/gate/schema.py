@@ -14,6 +14,7 @@ from harness.errors import BadCall
 from harness.schema import Environment, Gpu, Record, Shape
 
 GATE_SCHEMA = 1
+PLAN_FILE = "gate-plan.json"  # what a gate's folder is known by
 
 ArmKind = Literal["commit", "wheel", "run"]
 Metric = Literal["decode", "prefill", "counts", "parity"]

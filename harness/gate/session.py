@@ -12,13 +12,14 @@ from pathlib import Path
 from harness.config import parse_config
 from harness.errors import BadCall
 from harness.gate.accept import read_accepted
+from harness.gate.again import RESULT, judge_again, kept_gate
 from harness.gate.arms import SIDES, Side, Source, build_arms, changed_engine, remove_worktrees, resolve, uncommitted
 from harness.gate.environments import Sharing
 from harness.gate.outputs import junit
-from harness.gate.plan import PLAN_FILE, GatePlan, plan_models, plan_stored, read_plan, write_plan
+from harness.gate.plan import GatePlan, plan_models, plan_stored, read_plan, write_plan
 from harness.gate.processes import Bench
 from harness.gate.run import Arms, Settings, run_gate
-from harness.gate.schema import GateResult, SelftestScore, encode
+from harness.gate.schema import PLAN_FILE, GateResult, SelftestScore, encode
 from harness.gate.stored import StoredArm, read_arm
 from harness.noise import read_noise
 from harness.planning import Sweep
@@ -28,7 +29,7 @@ from harness.rules import CAREFUL
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically
 
-RESULT, JUNIT = "gate.json", "junit.xml"
+JUNIT = "junit.xml"
 PROBE_FOLDER = "probe"
 
 
@@ -74,7 +75,13 @@ def start_gate(call: GateCall, here: Here, progress: SweepProgress) -> tuple[Pat
     """Plan, measure, judge, write. Raises BadCall or BadInput before the first process, GateInterrupted after it."""
     sources = _sources(call.base, call.head, call.directory)
     _settings(call.policy, call.accept, call.noise, here.today)  # a bad file is said before anything is made
+    again = kept_gate(sources)
     folder = new_run_folder(call.sweep.results) if call.out is None else _new(call.out)
+    if again is not None:
+        settings = _settings(call.policy, call.accept, call.noise, here.today)
+        result = judge_again(again, settings, call.sweep.command, cache=here.cache)
+        _write(folder, result)
+        return folder, result
     try:
         plan = _plan(call, sources, folder, progress)
         write_plan(folder, plan)
@@ -156,10 +163,14 @@ def _run(
         raise GateInterrupted(folder) from None
     except OSError as error:  # the disk is full, or the folder gone
         raise BadCall(f"the gate cannot go on: {error.strerror} ({error.filename or folder})") from None
-    write_atomically(folder / RESULT, encode(result))
-    write_atomically(folder / JUNIT, junit(result))
+    _write(folder, result)
     _tidy(sources, folder)
     return result
+
+
+def _write(folder: Path, result: GateResult) -> None:
+    write_atomically(folder / RESULT, encode(result))
+    write_atomically(folder / JUNIT, junit(result))
 
 
 def _arms(plan: GatePlan, sources: Mapping[Side, Source], folder: Path, progress: SweepProgress) -> Arms:

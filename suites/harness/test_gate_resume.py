@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from harness.gate.schema import GateResult
-from suites.harness.gate_fakes import Act, Machine, gate, plan
+from harness.errors import BadCall
+from harness.gate.accept import Accepted
+from harness.gate.again import judge_again, kept_gate
+from harness.gate.arms import Side, Source, resolve
+from harness.gate.plan import write_plan
+from harness.gate.run import Settings
+from harness.gate.schema import GateResult, encode
+from harness.statistics import Policy
+from suites.harness.gate_fakes import TODAY, Act, Machine, gate, plan, scaled
 from suites.harness.gate_fakes import __file__ as fakes
 
 
@@ -98,3 +106,35 @@ def test_kill_9_loses_at_most_the_process_in_flight(tmp_path: Path, wanted: int)
     machine = Machine()
     assert gate(tmp_path, machine, plan(24)).exit_code == 0
     assert len(machine.acts) == 8 - len(kept)
+
+
+def test_a_finished_gate_is_judged_again_by_other_rules(tmp_path: Path) -> None:
+    folder = tmp_path / "gate"
+    made = plan(24)
+    slow = Machine(spoil=lambda act, measured, prompt: scaled(measured, 1.05) if act.side == "head" else measured)
+    before = gate(folder, slow, made)
+    assert before.exit_code == 1
+    write_plan(folder, made)
+    (folder / "gate.json").write_bytes(encode(before))
+    sources: dict[Side, Source] = {"base": resolve("gate/base", tmp_path), "head": resolve("gate/head", tmp_path)}
+    assert kept_gate(sources) == folder
+    same = judge_again(
+        folder, Settings(policy=Policy(), accepted=Accepted(today=TODAY)), "zeroulp gate", cache=tmp_path
+    )
+    assert verdicts(same) == verdicts(before)
+    assert same.notes == ("judged again from the processes of gate",)
+    lenient = Settings(policy=replace(Policy(), floor=0.1, pass_below=0.2), accepted=Accepted(today=TODAY))
+    assert judge_again(folder, lenient, "zeroulp gate", cache=tmp_path).exit_code == 0
+    strict = Settings(policy=replace(Policy(), looks=(20,)), accepted=Accepted(today=TODAY))
+    assert (
+        judge_again(folder, strict, "zeroulp gate", cache=tmp_path).exit_code == 2
+    )  # pairs that were never measured are no pass
+
+
+@pytest.mark.parametrize(("base", "head"), [("a/head", "a/base"), ("a/base", "b/head"), ("a/base", "a/base")])
+def test_sides_of_a_gate_belong_together(tmp_path: Path, base: str, head: str) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_plan(tmp_path / name, plan(24))
+    with pytest.raises(BadCall, match="expected FOLDER/base and FOLDER/head of the same gate"):
+        kept_gate({"base": resolve(base, tmp_path), "head": resolve(head, tmp_path)})
