@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.adapters import models
 from harness.adapters.devices import opened
 from harness.adapters.engine import LoadedModel
-from harness.adapters.settings import BadInput
+from harness.adapters.settings import BadInput, canonical_toggles
 from harness.check_id import CheckId
 from harness.config import DEFAULT, Config, parse_config
 from harness.errors import BadCall
 from harness.matrix import ModelChoice, expand
-from harness.proven import prove_one
+from harness.proof import PAIRS, flipped
+from harness.proven import prove_one, row_tokens
 from harness.schema import Check, Plan, PlannedRow
 
 
-def run_check(plan: Plan, wanted: CheckId, *, cache: Path) -> tuple[PlannedRow, Check]:
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A check that was made again; `where` is the command that finds the op at which its sides part."""
+
+    row: PlannedRow
+    check: Check
+    where: str
+
+
+def run_check(plan: Plan, wanted: CheckId, *, cache: Path) -> Made:
     """With the model of the plan. Raises BadCall if the plan has no such row, or its model is another one now."""
     row = find_row(plan, wanted.key)
     path = _model_path(plan, row, cache)
     with opened(row.device, cache) as device, LoadedModel(device, models.open_file(path)) as loaded:
-        return row, prove_one(loaded, row, wanted.name, wanted.when, cache=cache)
+        check = prove_one(loaded, row, wanted.name, wanted.when, cache=cache)
+        tokens = row_tokens(row, loaded.model.spec.vocab)
+    sides = (_side(row, row.toggles), "oracle")
+    if wanted.word in PAIRS:
+        sides = (sides[0], _side(row, flipped(row.toggles, wanted.word)))
+    words = [
+        "zeroulp",
+        "diverge",
+        *sides,
+        str(path),
+        "--prompt-length",
+        str(len(tokens.prefilled)),
+        "-n",
+        str(tokens.tail),
+    ]
+    return Made(row=row, check=check, where=shlex.join(words))
+
+
+def _side(row: PlannedRow, toggles: Mapping[str, str | int]) -> str:
+    """A way to run, in the words of `zeroulp diverge`."""
+    usual = canonical_toggles({})
+    settings = [f"{name}={value}" for name, value in toggles.items() if usual.get(name) != value]
+    return ":".join([row.device, ",".join(settings)]) if settings else row.device
 
 
 def find_row(plan: Plan, key: str) -> PlannedRow:

@@ -84,7 +84,7 @@ def prove_one(loaded: LoadedModel, row: PlannedRow, check: str, when: When, *, c
 
 
 def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: Path, *, only: str = "") -> Prover:
-    tokens = _proof_tokens(row, loaded.model.spec.vocab)
+    tokens = row_tokens(row, loaded.model.spec.vocab)
     return Prover(
         engine=engine,
         toggles=row.toggles,
@@ -113,7 +113,7 @@ def ending(error: Exception) -> tuple[Status, str]:
     return "error", f"{type(error).__name__}: {text}"
 
 
-def _proof_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
+def row_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
     """As long as the row's own prompt and answer, up to a length that every path can be compared at in seconds."""
     decoded = min(row.shape.generated, PROOF_DECODE)
     prefilled = min(row.shape.prompt, PROOF_PREFILL, row.shape.context - decoded)

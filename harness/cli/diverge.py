@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.diverge_text import element_text, lines
 from harness.cli.edge import cache_folder
 from harness.cli.kernels import chosen_model
 from harness.cli.options import FILE, json_option, read_tokens, require_place
@@ -17,7 +17,7 @@ from harness.errors import BadCall
 
 if TYPE_CHECKING:
     from harness.adapters.diverge.script import Script, Side
-    from harness.divergence import Divergence, Element, Found
+    from harness.divergence import Divergence, Found
 
 DEFAULT_PROMPT, DEFAULT_STEPS = 16, 4
 RESULT, LEFT, RIGHT = "divergence.json", "a.npz", "b.npz"
@@ -98,7 +98,7 @@ def diverge(
     if as_json:
         click.echo(json.dumps({"exit_code": result.exit_code, **msgspec.to_builtins(result)}, indent=2))
         return result.exit_code
-    for line in _lines(result, script):
+    for line in lines(result, stored=script is None):
         click.echo(line)
     return result.exit_code
 
@@ -247,54 +247,8 @@ def _replay(folder: Path, *, as_json: bool) -> int:
     if element is None:
         click.echo("EQUAL: the op alone gives the same row on both sides; the run's difference is not in the op")
         return 0
-    click.echo(f"DIFFERS: {_element(element)}")
+    click.echo(f"DIFFERS: {element_text(element)}")
     return 1
-
-
-def _lines(result: Divergence, script: Script | None) -> list[str]:
-    """The verdict and what a person needs to go on."""
-    amount = f"{result.taps} taps at {result.positions} positions, {result.rows:,} rows, {result.values:,} values"
-    bound = f" within {result.ulps} ulps" if result.ulps else ""
-    remarks = [f"  {text}" for text in result.remarks]
-    where = result.where
-    if where is None:
-        verdict = "EQUAL" if result.exit_code == 0 else "CANNOT TELL"
-        return [*remarks, f"{verdict}: {result.left} and {result.right}{bound}: {amount}"]
-    layer = f"layer {where.layer}" if where.layer >= 0 else "outside the layers"
-    lines = [
-        f"{result.left} and {result.right} differ first at step {where.step}, row {where.row}"
-        f" (position {where.position}), {layer}, {where.tap}"
-    ]
-    if where.element is not None:
-        lines.append(f"  {_element(where.element)}")
-    elif where.left_note:
-        lines += [f"  {result.left}: {where.left_note}", f"  {result.right}: {where.right_note}"]
-    lines += [f"  {name}: {op}" for name, op in ((result.left, where.left_op), (result.right, where.right_op)) if op]
-    lines.append(f"  last equal before it: {where.after or 'nothing, it is the first'}")
-    if where.between:
-        lines.append(
-            f"  between the two only one side has {', '.join(where.between)}: fused=off on both sides splits it"
-        )
-    if where.other_inputs:
-        lines.append(f"  what it read differs, too: {', '.join(where.other_inputs)}")
-    lines += remarks
-    if result.folder:
-        lines.append(f"  again: {shlex.join(['zeroulp', 'diverge', '--replay', result.folder])}")
-    elif script is None:
-        lines.append(
-            f"  hashes only; for the values: zeroulp diverge A B {result.model}, with the ways that they are of"
-        )
-    return [*lines, f"DIFFERS: compared {amount}{bound}"]
-
-
-def _element(element: Element) -> str:
-    apart = f"{element.ulps:,} ulp" if element.ulps is not None else "not finite"
-    worst = f", worst {element.worst_ulps:,} ulp" if element.worst_ulps not in (None, element.ulps) else ""
-    return (
-        f"element {element.index} of {element.width}: {element.left} against {element.right}"
-        f" (0x{element.left_bits} against 0x{element.right_bits}), {apart};"
-        f" {element.differing} of {element.width} values differ{worst}"
-    )
 
 
 def _json(result: Divergence) -> str:

@@ -51,16 +51,21 @@ def one_check(folder: Path, wanted: str, *, as_json: bool) -> int:
 
     if "::" in wanted:
         raise BadCall(f"check {wanted!r}: is a test, expected no run folder beside it")
-    row, check = run_check(read_run(folder).plan, parse_check_id(wanted), cache=edge.cache_folder())
+    made = run_check(read_run(folder).plan, parse_check_id(wanted), cache=edge.cache_folder())
+    row, check = made.row, made.check
     name = check_id(row.key, check)
     if as_json:
-        click.echo(json.dumps({"exit_code": _CODES[check.status], **_plain(name, check)}, indent=2))
+        click.echo(
+            json.dumps({"exit_code": _CODES[check.status], **_plain(name, check), "where": made.where}, indent=2)
+        )
         return _CODES[check.status]
     click.echo(f"{row_name(row)}, {row.device}")
     for side in (check.left, check.right):
         if side:
             click.echo(f"  {side}")
     click.echo(f"{name}: {_line(check)}")
+    if check.status == "failed":
+        click.echo(f"the op at which they part: {made.where}")
     return _CODES[check.status]
 
 

@@ -108,6 +108,10 @@ def test_a_wrong_bit_fails_the_check_again(
     code, found = again(run, f"{row.key}:graph:before", capsys)
     assert code == 1
     assert (found["differing"], found["worst_ulp"]) == (2, 1)
+    words = found["where"].split()
+    assert words[:4] == ["zeroulp", "diverge", "host:chunk=4", "host:graph=off,chunk=4"]
+    assert words[5:] == ["--prompt-length", "6", "-n", "2"]
+    assert zeroulp(words[1:]) == 0  # the bits were spoiled behind the last op: no op is to blame
     assert again(run, f"{row.key[:6]}:prefill:before", capsys)[0] == 0  # both sides have the same wrong bits
 
 
