@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from engine.session import Session
 from harness.adapters.models import ModelFile, open_file, size_of, synthetic
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
+from harness.adapters.sampled import sampled_parity
 from harness.adapters.settings import canonical_toggles
 from harness.canaries import canaries, read_ceiling
+from harness.compare import Comparison
 from harness.job import ProcessJob
 from harness.measure import Measured
 from harness.process import measure_process, measurement
@@ -143,6 +147,38 @@ def test_the_worker_answers_a_process_job(model: ModelFile, cache: Path) -> None
     assert isinstance(finished, Finished)
     answer = msgspec.json.decode(finished.answer, type=ProcessAnswer)
     assert [(found.id, found.status) for found in answer.rows] == [("r0", "ok")]
+
+
+def test_the_oracle_is_asked_once_for_the_same_bits(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large model: graph on, graph off and sequential have one session of checked ops, kv f32 has another."""
+    asked: list[str] = []
+
+    def counted(session: Session, *arguments: Any) -> tuple[Comparison, str]:
+        asked.append(session.toggles.kv)
+        return sampled_parity(session, *arguments)
+
+    monkeypatch.setattr("harness.proven.WHOLE_ORACLE_BYTES", 0)
+    monkeypatch.setattr("harness.adapters.engine.sampled_parity", counted)
+    answer = measure_process(job(model, cache))
+    assert [found.status for found in answer.rows] == ["ok"] * 4
+    assert sorted(asked) == ["f16", "f32"]
+
+
+def test_what_the_oracle_refused_is_asked_again(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def refused(session: Session, *arguments: Any) -> tuple[Comparison, str]:
+        found, text = sampled_parity(session, *arguments)
+        asked.append(found.same)
+        return replace(found, differing=1), text
+
+    monkeypatch.setattr("harness.proven.WHOLE_ORACLE_BYTES", 0)
+    monkeypatch.setattr("harness.adapters.engine.sampled_parity", refused)
+    answer = measure_process(job(model, cache, rows(model)[0]))
+    assert answer.rows[0].status == "parity_failed"
+    assert len(asked) == 2
 
 
 # ---- figures of a GPU, which is not here: made of takes ----------------------------------------------------------
