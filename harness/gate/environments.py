@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 
 from harness.code_hash import package_folder
 from harness.errors import BadCall
@@ -45,11 +45,11 @@ def needs(tree: Path) -> Needs:
     project = tree / "pyproject.toml"
     try:
         if project.is_file():
-            return _of_project(tomllib.loads(project.read_text()))
+            return _readable(_of_project(tomllib.loads(project.read_text())))
         [facts] = tree.glob("*.dist-info/METADATA")
         message = message_from_string(facts.read_text())
         requirements = tuple(str(text) for text in message.get_all("Requires-Dist", []))
-        return Needs(version=str(message["Version"]), requirements=requirements)
+        return _readable(Needs(version=str(message["Version"]), requirements=requirements))
     except (KeyError, ValueError, OSError) as error:
         raise BadCall(f"{tree}: what it needs cannot be read ({type(error).__name__}: {error})") from None
 
@@ -65,7 +65,9 @@ def shared(wanted: Sequence[Needs], *, sharing: Sharing, device: str) -> bool:
     missing = [text for arm in wanted for text in unsatisfied(arm, device)]
     if sharing == "shared" and missing:
         raise BadCall(f"--environments shared: this environment lacks {missing[0]}")
-    alike = len({(arm.requirements, arm.pins) for arm in wanted}) == 1
+    asked = {frozenset(str(Requirement(text)) for text in arm.requirements) for arm in wanted}
+    pinned = {frozenset(arm.pins) for arm in wanted if arm.pins}  # a wheel holds no pins
+    alike = len(asked) == 1 and len(pinned) <= 1
     return not missing and (alike or sharing == "shared")
 
 
@@ -140,6 +142,13 @@ def _of_project(data: dict[str, object]) -> Needs:
     )
 
 
+def _readable(arm: Needs) -> Needs:
+    """The same. Raises InvalidRequirement, a ValueError, for a requirement that is none."""
+    for text in arm.requirements:
+        Requirement(text)
+    return arm
+
+
 def _libraries() -> list[str]:
     """The folders this interpreter finds libraries in: all but the standard library's and a checkout of zeroulp."""
     paths = sysconfig.get_paths()
@@ -161,10 +170,10 @@ def _only_for(text: str, extra: str) -> bool:
 
 
 def _met(text: str) -> bool:
+    requirement = Requirement(text)
     try:
-        requirement = Requirement(text)
         return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
-    except (InvalidRequirement, metadata.PackageNotFoundError):
+    except metadata.PackageNotFoundError:
         return False
 
 

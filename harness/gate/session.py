@@ -67,7 +67,8 @@ class GateInterrupted(KeyboardInterrupt):
 
     def __init__(self, folder: Path) -> None:
         kept = len(list((folder / "processes").glob("*.json")))
-        super().__init__(f"interrupted: {kept} processes are kept; go on with: zeroulp gate --resume {folder}")
+        words = "1 process is" if kept == 1 else f"{kept} processes are"
+        super().__init__(f"interrupted: {words} kept; go on with: zeroulp gate --resume {folder}")
         self.folder = folder
 
 

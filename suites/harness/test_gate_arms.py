@@ -169,6 +169,8 @@ def test_libraries_are_shared_only_where_that_changes_nothing() -> None:
     assert shared([HAS, HAS], sharing="auto", device="host")
     assert not shared([HAS, other], sharing="auto", device="host")
     assert shared([HAS, other], sharing="shared", device="host")
+    assert shared([HAS, replace(HAS, pins=())], sharing="auto", device="host")
+    assert not shared([HAS, replace(HAS, requirements=("numpy>=1.1",))], sharing="auto", device="host")
     assert not shared([HAS, HAS], sharing="own", device="host")
     assert not shared([HAS, LACKS], sharing="auto", device="host")
     with pytest.raises(BadCall, match="lacks numpy>=99"):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +16,7 @@ import pytest
 from harness.cli.main import zeroulp
 from harness.gate.schema import GateResult, read_gate
 from suites.harness.test_gate_arms import git
-from suites.selftest.planting import scratch_copy
+from suites.selftest.planting import ROOT, scratch_copy
 
 MATRIX = """\
 schema = 1
@@ -137,6 +142,35 @@ def test_a_bad_call_is_one_line_and_leaves_nothing(
     assert len(lines) == 1
     assert message in lines[0]
     assert git(repository, "status", "--porcelain") == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_gate_that_was_stopped_goes_on_where_it_was(
+    run: Gate, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals
+) -> None:
+    out = tmp_path / "stopped"
+    program = "import sys; from harness.cli.main import zeroulp; sys.exit(zeroulp(sys.argv[1:]))"
+    arguments = ["gate", "good", "bad", "--matrix", "matrix.toml", "--device", "host", "--out", str(out)]
+    packages = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
+    stopped = subprocess.Popen(
+        [sys.executable, "-P", "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": packages},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    first, end = out / "processes" / "pairs-000-00-base.json", time.monotonic() + 120
+    while not first.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    stopped.send_signal(how)
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == (130 if how == signal.SIGINT else -how)
+    assert (f"1 process is kept; go on with: zeroulp gate --resume {out}" in said) == (how == signal.SIGINT)
+    kept = first.stat().st_mtime_ns
+    assert zeroulp(["gate", "--resume", str(out)]) == 1
+    assert first.stat().st_mtime_ns == kept
+    assert "pair 1           head" in capsys.readouterr().err
+    assert read_gate(out / "gate.json").pairs_spent == 1
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
 
 
 def test_two_finished_runs_are_gated_by_parity_and_counts(
