@@ -14,7 +14,6 @@ from typing import TypeGuard
 from engine.device import Buffer, KernelArgument
 from engine.launch_log import Launch
 
-SCRATCH = ("split_outputs", "split_maxima", "split_sums")  # between the launches of one op
 CACHES = ("keys", "values")
 
 # How many leading arguments a kernel writes, by the start of its name; the longest that fits counts, 1 where none does.
@@ -87,7 +86,12 @@ def read(launch: Launch) -> list[Buffer]:
 
 def partial(launch: Launch) -> bool:
     """Whether it leaves nothing but partial results of an op, which the next launch makes a value of."""
-    return all(buffer.name in SCRATCH for buffer in written(launch))
+    return all(scratch(buffer.name) for buffer in written(launch))
+
+
+def scratch(name: str) -> bool:
+    """Whether a buffer holds partial results between the launches of one op: engine.ops.attention names them."""
+    return name.startswith("split_")
 
 
 def constant(buffer: Buffer) -> bool:
@@ -102,6 +106,7 @@ class Namer:
         self._holds: dict[str, Point] = {}
         self._stream_start = 0  # the address of row 0 of the residual stream
         self._head_first = 0  # the row that the head began with
+        self._layer = -1
 
     def values(self, op: Sequence[Launch]) -> list[Value]:
         """What the launches of one op leave, in the order of its last launch's arguments.
@@ -130,12 +135,13 @@ class Namer:
         sources = self._held(inputs) or before  # rope has no input but its output
         if len(before) == len(outs) and sources == before and not weights and module not in _ROTATED:
             return before  # changed in place by a kernel that is no op: what it was under the name it had
-        layer = _layer([*inputs, *outs], sources, bool(weights))
-        roles = [_role(weight) for weight in weights] or [""]
+        layer = self._layer_of(weights[:1] or [*inputs, *outs], sources, bool(weights))
         source = sources[-1].name if sources else ""
+        roles = [_role(weight) for weight in weights[: len(outs)]] if module == "matmul_group" else []
+        roles = roles or [_role(weights[0]) if weights else ""] * len(outs)
         return [
-            Point(layer=layer, name=_value_name(module, out, roles[i if len(roles) == len(outs) else 0], source))
-            for i, out in enumerate(outs)
+            Point(layer=layer, name=_value_name(module, out, role, source))
+            for out, role in zip(outs, roles, strict=True)
         ]
 
     def _find_rows(self, name: str, inputs: Sequence[Buffer], out: Buffer) -> None:
@@ -145,6 +151,15 @@ class Namer:
         x = next((buffer for buffer in inputs if buffer.name == "x"), None)
         if x is not None and name.startswith("output_norm"):
             self._head_first = (x.ptr - self._stream_start) // (x.nbytes // x.shape[0])
+
+    def _layer_of(self, names: Sequence[str], sources: Sequence[Point], has_weight: bool) -> int:
+        """Of a launch: as its weight or cache says, else that of its inputs, else that of the launch before it."""
+        numbers = [int(found[1]) for name in names if (found := _NUMBERED.match(name))]
+        if numbers or has_weight:
+            self._layer = numbers[0] if numbers else -1
+        else:
+            self._layer = max((point.layer for point in sources), default=self._layer)
+        return self._layer
 
     def _held(self, names: Sequence[str]) -> list[Point]:
         return [self._holds[name] for name in names if name in self._holds]
@@ -157,13 +172,6 @@ def is_buffer(argument: KernelArgument) -> TypeGuard[Buffer]:
 
 def _buffers(args: Sequence[KernelArgument]) -> list[Buffer]:
     return [arg for arg in args if is_buffer(arg)]
-
-
-def _layer(names: Sequence[str], sources: Sequence[Point], has_weight: bool) -> int:
-    numbers = [int(found[1]) for name in names if (found := _NUMBERED.match(name))]
-    if numbers or has_weight:
-        return numbers[0] if numbers else -1
-    return max((point.layer for point in sources), default=-1)
 
 
 def _role(weight: str) -> str:

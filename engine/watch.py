@@ -16,7 +16,7 @@ from engine.arena import Arena
 from engine.device import Buffer, Stream
 from engine.launch_log import Launch
 from engine.ops.tape import tape_copy
-from engine.points import SCRATCH, Point, Value, constant, is_buffer, read, written
+from engine.points import Point, Value, constant, is_buffer, read, scratch, written
 
 ALIGNMENT = 16  # of a copy
 Scalar = np.int32 | np.uint32 | np.int64 | np.float32 | None
@@ -140,7 +140,7 @@ class Watcher:
             if known is None or known.nbytes < buffer.nbytes:
                 taken.buffers[buffer.ptr] = buffer
         for address, buffer in taken.buffers.items():
-            if not constant(buffer) and buffer.name not in SCRATCH:
+            if not constant(buffer) and not scratch(buffer.name):
                 taken.at[address] = offset
                 self._copy(stream, buffer, offset)
                 offset += -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT

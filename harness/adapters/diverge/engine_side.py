@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.device import Buffer, Device
-from engine.points import CACHES, SCRATCH, Point, in_place, outputs
+from engine.points import CACHES, Point, in_place, outputs, scratch
 from engine.session import Session
 from engine.tape import Notes
 from engine.toggles import Toggles
@@ -170,7 +170,7 @@ class EngineOp:
         return {
             name: array[:, : op.position + 1] if name.partition(".")[0] in CACHES else array
             for name, array in held.items()
-            if name not in SCRATCH
+            if not scratch(name)
         }
 
     def save(self, path: Path, row: NDArray[Any]) -> None:
