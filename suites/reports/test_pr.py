@@ -107,6 +107,7 @@ def test_columns_of_times_are_there_only_where_a_row_has_one() -> None:
         (failing(), "bits differ, and that is never accepted"),
         (gate(verdict("slower"), exit_code=1), "One that is intended is accepted"),
         (gate(verdict("wrong"), exit_code=1), "bits differ"),
+        (gate(verdict("slower"), exit_code=1, parity=WRONG), "bits differ"),
         (gate(verdict("wrong"), verdict("missing"), exit_code=2), "what is missing is never a pass"),
         (passing(), "No action needed; 1 accepted change listed below."),
     ],
