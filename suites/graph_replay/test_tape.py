@@ -81,7 +81,7 @@ def test_every_way_leaves_the_notes_of_the_oracle(device: Device, models: Models
         marks = tape.exact(expected[key])
         assert noted[key] == (marks.hashes[0], marks.tops[0], marks.nans[0]), f"{way}: {key[0]} at {key[1]}"
     for position in range(PREFILLED + DECODED):
-        for name in ("embedding", "0.q", "1.q_rope", "2.attn_residual", "2.ffn_residual", "logits"):
+        for name in ("embedding", "0.q", "1.v", "2.attn_residual", "2.ffn_residual", "logits"):
             assert (name, position) in common
     assert s.engaged()["tape"].engaged is True
     s.close()
@@ -124,9 +124,12 @@ def test_off_is_free_and_on_changes_no_bit(device: Device, models: Models) -> No
     assert off.memory_bytes() < on.memory_bytes()
 
 
-@pytest.mark.parametrize("position", [2, PREFILLED + 1])
+WATCHED = ("0.attn_norm.codes", "1.v", "1.attention.codes", "2.keys", "2.attn_residual", "logits")
+LATER = PREFILLED + 1  # in a step that is replayed
+
+
 @pytest.mark.parametrize(
-    "point", ["0.attn_norm.codes", "1.q_rope", "1.attention.codes", "2.keys", "2.attn_residual", "logits"]
+    ("point", "position"), [("1.q_rope", 2), *((point, position) for point in WATCHED for position in (2, LATER))]
 )
 def test_a_watched_op_gives_its_value_again(device: Device, models: Models, point: str, position: int) -> None:
     """What was copied around it, in a replay too, run once more: the row of the value has the hash of the tape."""
