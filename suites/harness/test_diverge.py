@@ -17,11 +17,11 @@ from engine.device import Buffer, Device, Stream
 from engine.families import qwen3, qwen3_fused
 from engine.session import Session
 from harness.adapters.diverge import engine_side
-from harness.adapters.diverge.script import Script, Side
+from harness.adapters.diverge.script import Rows, Script, Seen, Side
 from harness.adapters.diverge.sides import load_op, parse_side, stored_side
 from harness.divergence import Element, Found, Where, diverge, first_element, save_ops
 from harness.errors import BadCall
-from harness.tape import read_tape, write_tape
+from harness.tape import Tape, read_tape, write_tape
 from reference.spec.qwen3 import Qwen3
 from suites.models import MICRO, Models, random_tokens
 
@@ -230,6 +230,37 @@ def test_stored_tapes_name_the_op(bench: Bench, monkeypatch: pytest.MonkeyPatch,
     assert result.where.element is None
     assert result.where.left_note != result.where.right_note
     assert read_tape(tmp_path / "a.npz").head == clean.head
+
+
+@dataclass(frozen=True)
+class Flaky:
+    """A side whose second run is not its first."""
+
+    run: str
+    first: Tape
+    later: Side
+
+    def tape(self) -> Tape:
+        return self.first
+
+    def rows(self) -> Rows:
+        return self.later.rows()
+
+    def look(self, key: str, position: int) -> Seen | None:
+        return self.later.look(key, position)
+
+
+def test_a_difference_that_does_not_come_back_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        _plant(bench, patched, qwen3, PLAIN[0], 2)
+        first = bench.side(f"engine:{DIRECT}").tape()
+    flaky = Flaky("flaky", first, bench.side(f"engine:{DIRECT}"))
+    result = diverge(flaky, bench.side("oracle"), bench.script).divergence
+    assert result.where is not None
+    assert (result.where.key, result.where.position, result.where.element) == ("1.up", 2, None)
+    assert result.where.left_note != result.where.right_note
+    assert result.remarks == ("a second run of both sides gave equal rows: what differs does not come back each time",)
+    assert result.exit_code == 1
 
 
 def test_an_input_that_no_tap_shows_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
