@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from harness.gate.processes import plain_uuid
-from harness.gate.schema import CONFIRMED_HERE, NOT_CONFIRMED
+from harness.gate.schema import CONFIRMED_HERE, NOT_CONFIRMED, CanaryVerdict
+from harness.gate.verdicts import exit_code
 from harness.schema import Check, Measurement, ProcessAnswer
 from harness.schema import Path as Engagement
 from suites.harness.gate_fakes import ELSEWHERE, HERE, Act, Machine, gate, gpu, one, plan, samples, scaled
@@ -242,6 +243,26 @@ def test_a_canary_that_moved_takes_all_times_with_it_but_not_parity(tmp_path: Pa
     assert {act.stage for act in machine.acts} == {"pairs"}
 
 
+def test_a_canary_that_moved_while_confirming_confirms_nothing(tmp_path: Path) -> None:
+    def moved(act: Act, answer: ProcessAnswer) -> ProcessAnswer:
+        if act.side == "base" or act.stage != "confirm":
+            return answer
+        slow = [msgspec.structs.replace(canary, samples=samples(102)) for canary in answer.canaries]
+        return msgspec.structs.replace(answer, canaries=tuple(slow))
+
+    machine = Machine(spoil=on_head(lambda measured: scaled(measured, 1.05)), answer=moved)
+    row = one(gate(tmp_path, machine, plan(24)), 24, "decode")
+    assert (row.verdict, row.confirmation) == ("cannot_tell", NOT_CONFIRMED)
+    assert "its canaries moved" in row.reason
+
+
+def test_a_moved_canary_alone_cannot_tell_and_no_row_is_no_pass(tmp_path: Path) -> None:
+    rows = gate(tmp_path, Machine(), plan(24, device="host")).rows
+    assert exit_code(rows, ()) == 0
+    assert exit_code(rows, [CanaryVerdict(name="copy", ratio=1.02, moved=True)]) == 3
+    assert exit_code((), ()) == 2
+
+
 def test_a_canary_that_was_not_measured_counts_as_moved(tmp_path: Path) -> None:
     machine = Machine(answer=lambda act, answer: msgspec.structs.replace(answer, canaries=answer.canaries[1:]))
     result = gate(tmp_path, machine, plan(24))
@@ -262,7 +283,7 @@ def test_a_throttled_row_keeps_its_parity(tmp_path: Path) -> None:
     throttled = on_head(lambda measured: msgspec.structs.replace(measured, status="throttled", reason="too hot"))
     result = gate(tmp_path, Machine(spoil=throttled), plan(24))
     assert one(result, 24, "parity").verdict == "same"
-    assert one(result, 24, "decode").verdict == "cannot_tell"
+    assert (one(result, 24, "decode").verdict, one(result, 24, "decode").reason) == ("cannot_tell", "head: too hot")
     assert result.exit_code == 3
 
 

@@ -19,11 +19,11 @@ from harness.gate.arms import Build, Side, Source, build_arms, changed_engine, r
 from harness.gate.environments import Needs, needs, shared, unsatisfied
 from harness.gate.gpus import choose, visible_gpus
 from harness.gate.schema import Arm
-from suites.selftest.planting import scratch_copy
+from suites.selftest.planting import ROOT, scratch_copy
 
 ASK = (
     "import json; from harness.environment import version; from harness.code_hash import TREE, code_hash;"
-    "import engine; print(json.dumps([version(), code_hash(TREE), engine.__file__]))"
+    "import engine, sys; print(json.dumps([version(), code_hash(TREE), engine.__file__, *sys.path]))"
 )
 
 
@@ -67,10 +67,9 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def says(build: Build, *, cwd: Path) -> list[str]:
     """What the interpreter of an arm imports, called from a folder and with a PYTHONPATH that hold another build."""
-    python = build.command[0]
     environment = {**os.environ, "PYTHONPATH": str(cwd)}
     done = subprocess.run(
-        [python, "-I", "-c", ASK], capture_output=True, text=True, check=True, cwd=cwd, env=environment
+        [*build.command[:-2], "-c", ASK], capture_output=True, text=True, check=True, cwd=cwd, env=environment
     )
     found: list[str] = json.loads(done.stdout)
     return found
@@ -80,7 +79,8 @@ def test_two_commits_are_two_builds_whatever_lies_around(repository: Path, tmp_p
     sources: dict[Side, Source] = {"base": resolve("one", repository), "head": resolve("two", repository)}
     builds = build_arms(sources, tmp_path, sharing="auto", device="host")
     for side, build in builds.items():
-        version, tree, engine = says(build, cwd=repository)
+        version, tree, engine, *path = says(build, cwd=repository)
+        assert str(ROOT) not in path  # of a package that the arm lacks there is none
         assert (version, tree) == (build.arm.version, build.arm.tree)
         assert Path(engine).is_relative_to(tmp_path / side / "tree")
         assert build.arm.git_sha == git(repository, "rev-parse", "one" if side == "base" else "two")
@@ -103,7 +103,7 @@ def test_a_tree_that_was_touched_is_checked_out_again(repository: Path, tmp_path
 
 def test_a_wheel_is_measured_as_it_is(repository: Path, wheel: Path, tmp_path: Path) -> None:
     build = build_arms({"head": resolve(str(wheel), tmp_path)}, tmp_path, sharing="auto", device="host")["head"]
-    version, tree, engine = says(build, cwd=repository)
+    version, tree, engine, *_ = says(build, cwd=repository)
     assert (version, tree) == ("0.0.9", build.arm.tree)
     assert Path(engine).is_relative_to(tmp_path)
     assert (build.arm.kind, build.arm.git_sha) == ("wheel", "")
