@@ -9,11 +9,6 @@ import click
 
 from harness.cli.options import json_option
 from harness.errors import BadCall
-from harness.imports import add, read_file
-from harness.index import build_index, find_runs
-from harness.merge import merge_runs
-from harness.store import PLAN, write_atomically
-from harness.table import run_cells, to_csv
 
 FOLDERS = click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -49,6 +44,8 @@ def index(folders: tuple[Path, ...], output: Path | None, as_json: bool) -> None
       zeroulp store index results
       sqlite3 results/index.sqlite 'SELECT model, quant, decode_tps FROM rows WHERE status = "ok"'
     """
+    from harness.index import build_index
+
     if output is None and len(folders) > 1:
         raise BadCall("store index: several folders, expected -o with the database to write")
     made = build_index(folders, output or folders[0] / "index.sqlite")
@@ -71,6 +68,10 @@ def export(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     Example:
       zeroulp store export results/20260101T120000Z-abc123 -o rows.csv
     """
+    from harness.index import find_runs
+    from harness.store import PLAN, write_atomically
+    from harness.table import run_cells, to_csv
+
     problems: list[str] = []
     table = [cells for run in find_runs(folders) if (run / PLAN).is_file() for cells in run_cells(run, problems)]
     write_atomically(output, to_csv(table))
@@ -96,6 +97,8 @@ def import_(files: tuple[Path, ...], into: Path, as_json: bool) -> None:
       zeroulp store import kernels.json --into results/kernels
       llama-bench -m model.gguf -o json > bench.json; zeroulp store import bench.json --into results/peers
     """
+    from harness.imports import add, read_file
+
     records = [record for file in files for record in read_file(file)]  # all are read before anything is written
     added = add(records, into)
     if as_json:
@@ -115,6 +118,9 @@ def merge(runs: tuple[Path, ...], output: Path, as_json: bool) -> None:
     Example:
       zeroulp store merge from-gpu-1 from-gpu-2 -o results/both && zeroulp report results/both
     """
+    from harness.index import find_runs
+    from harness.merge import merge_runs
+
     command = " ".join(["zeroulp store merge", *map(str, runs), "-o", str(output)])
     made = merge_runs(find_runs(runs), output, command=command)
     if as_json:
