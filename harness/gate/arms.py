@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
+from harness.adapters.settings import canonical_toggles
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
 from harness.gate import environments
 from harness.gate.environments import Needs, Sharing
 from harness.gate.schema import PLAN_FILE, Arm
+from harness.schema import PlannedRow
 from harness.store import PLAN
 
 Side = Literal["base", "head"]
 SIDES: tuple[Side, Side] = ("base", "head")
+ASK_TOGGLES = "from harness.adapters.settings import TOGGLE_NAMES; print(*TOGGLE_NAMES)"
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
 
 
@@ -44,6 +49,17 @@ class Build:
 
     arm: Arm
     command: tuple[str, ...]
+    toggles: frozenset[str] | None = None  # that it knows; None: not asked
+
+    def asked(self, row: PlannedRow) -> PlannedRow:
+        """The row as this build can be asked for it: a toggle that it does not know yet is left out at its default."""
+        defaults = canonical_toggles({})
+        kept = {
+            name: value
+            for name, value in row.toggles.items()
+            if self.toggles is None or name in self.toggles or value != defaults.get(name)
+        }
+        return row if kept == row.toggles else msgspec.structs.replace(row, toggles=kept)
 
     def foreign(self, *, tree: str, git_commit: str) -> str:
         """Why an answer is not from this build; empty if it is."""
@@ -143,7 +159,17 @@ def _build(source: Source, tree: Path, needs: Needs, folder: Path, shared: bool,
         built=made.words,
     )
     # -I: neither the folder this is called from nor PYTHONPATH can put another build in its place.
-    return Build(arm=arm, command=(str(made.python), "-I", "-m", "harness.worker"))
+    isolated = (str(made.python), "-I")
+    return Build(arm=arm, command=(*isolated, "-m", "harness.worker"), toggles=_toggles(isolated, source))
+
+
+def _toggles(isolated: tuple[str, ...], source: Source) -> frozenset[str]:
+    """The names that a build knows. Raises BadCall if it cannot even be imported."""
+    done = subprocess.run([*isolated, "-c", ASK_TOGGLES], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise BadCall(f"{source.spec}: cannot be imported ({lines[-1] if lines else 'no reason given'})")
+    return frozenset(done.stdout.split())
 
 
 def _must(folder: Path, *arguments: str) -> str:

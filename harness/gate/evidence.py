@@ -65,18 +65,19 @@ class Evidence:
         step = outcome.step
         found: Mapping[str, Measurement] = {}
         if outcome.answer is not None:
-            found = {measured.key: measured for measured in outcome.answer.rows}
+            # By id, not by key: a build that lacks a toggle computes another key.
+            found = {measured.id: measured for measured in outcome.answer.rows}
             for canary in outcome.answer.canaries:
                 self.canaries[step.side].setdefault(canary.name, []).append(canary)
         for row in step.rows:
             evidence = self.rows[row.key]
-            fault = _fault(outcome, found.get(row.key))
+            fault = _fault(outcome, found.get(row.id))
             if fault is not None:
                 evidence.faults.append(fault)
             elif step.stage == "recheck":
-                evidence.again.append(found[row.key])
+                evidence.again.append(found[row.id])
             else:
-                evidence.of(step.side).append(found[row.key])
+                evidence.of(step.side).append(found[row.id])
 
     def forget_times(self) -> None:
         """Where those of the two arms cannot stand beside each other."""

@@ -96,7 +96,7 @@ class Bench:
     def _run(self, step: Step) -> Finished:
         build = self.builds[step.side]
         job = ProcessJob(
-            rows=step.rows,
+            rows=tuple(build.asked(row) for row in step.rows),
             model_path=step.model_path,
             cache=str(self.cache),
             seed=step.seed,

@@ -11,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from harness.adapters.settings import canonical_toggles
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
 from harness.gate.arms import Build, Side, Source, build_arms, changed_engine, remove_worktrees, resolve, uncommitted
 from harness.gate.environments import Needs, needs, shared, unsatisfied
 from harness.gate.gpus import choose, visible_gpus
 from harness.gate.schema import Arm
+from suites.harness.gate_fakes import planned
 from suites.selftest.planting import ROOT, scratch_copy
 
 ASK = (
@@ -84,6 +87,7 @@ def test_two_commits_are_two_builds_whatever_lies_around(repository: Path, tmp_p
         assert (version, tree) == (build.arm.version, build.arm.tree)
         assert Path(engine).is_relative_to(tmp_path / side / "tree")
         assert build.arm.git_sha == git(repository, "rev-parse", "one" if side == "base" else "two")
+    assert all(build.toggles == frozenset(canonical_toggles({})) for build in builds.values())
     assert builds["base"].arm.tree != builds["head"].arm.tree
     assert not changed_engine(tmp_path)
     assert (tmp_path / "base" / "tree" / ".git").exists()
@@ -107,6 +111,28 @@ def test_a_wheel_is_measured_as_it_is(repository: Path, wheel: Path, tmp_path: P
     assert (version, tree) == ("0.0.9", build.arm.tree)
     assert Path(engine).is_relative_to(tmp_path)
     assert (build.arm.kind, build.arm.git_sha) == ("wheel", "")
+
+
+def test_a_build_is_not_asked_for_a_toggle_that_it_does_not_know_yet() -> None:
+    build = Build(arm=Arm(spec="x", kind="commit"), command=(), toggles=frozenset(("kv", "chunk")))
+    defaults = canonical_toggles({})
+    row = msgspec.structs.replace(planned(24), toggles={"graph": defaults["graph"], "kv": "f32"})
+    assert build.asked(row).toggles == {"kv": "f32"}
+    assert build.asked(row).id == row.id
+    other = "off" if defaults["graph"] == "on" else "on"
+    changed = msgspec.structs.replace(row, toggles={"graph": other, "kv": "f32"})
+    assert build.asked(changed) == changed  # it has to refuse: the row asks for what it cannot do
+    assert replace(build, toggles=None).asked(row) == row
+
+
+def test_a_build_that_cannot_be_imported_is_one_line(repository: Path, tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "--quiet", str(repository), str(tmp_path / "clone")], check=True)
+    with (tmp_path / "clone" / "engine" / "toggles.py").open("a") as file:
+        file.write("\nraise RuntimeError('broken')\n")
+    git(tmp_path / "clone", "commit", "--quiet", "--all", "-m", "broken")
+    source = resolve("HEAD", tmp_path / "clone")
+    with pytest.raises(BadCall, match=r"HEAD: cannot be imported \(RuntimeError: broken\)"):
+        build_arms({"head": source}, tmp_path / "out", sharing="auto", device="host")
 
 
 def test_a_build_knows_another() -> None:
