@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness.schema import PlannedRow, Row
 
@@ -24,13 +25,15 @@ class SweepProgress:
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.description}"),  # last: what does not fit is cut
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("rows", total=None)
-        self._total = self._done = 0
+        self._total = self._done = self._found = 0
+        self._begun = time.monotonic()
         self._running: dict[str, str] = {}
 
     def __enter__(self) -> SweepProgress:
@@ -47,7 +50,8 @@ class SweepProgress:
 
     def begin(self, total: int, done: int) -> None:
         """`done` of `total` rows are there already."""
-        self._total, self._done = total, done
+        self._total, self._done, self._found = total, done, done
+        self._begun = time.monotonic()
         self._bar.update(self._task, total=total, completed=done)
 
     def started(self, row: PlannedRow) -> None:
@@ -62,7 +66,9 @@ class SweepProgress:
         width = len(str(self._total))
         self._console.print(
             f"[{self._done:>{width}}/{self._total}] ".replace("[", "\\[")
-            + f"[{colour}]{row.status:<13}[/] {escape(row_name(row))}  {row.seconds:.1f} s{escape(reason)}"
+            + f"[{colour}]{row.status:<13}[/] {escape(row_name(row))}  {row.seconds:.1f} s"
+            + escape(reason)
+            + remaining(self._done - self._found, self._total - self._done, time.monotonic() - self._begun)
         )
         self._bar.update(self._task, completed=self._done)
         self._describe()
@@ -71,6 +77,12 @@ class SweepProgress:
         first = next(iter(self._running.values()), "rows")
         more = f" and {len(self._running) - 1} more" if len(self._running) > 1 else ""
         self._bar.update(self._task, description=escape(first + more))
+
+
+def remaining(made: int, left: int, seconds: float) -> str:
+    """What the rows that are left take if they are like those made so far; empty below a minute."""
+    minutes = left * seconds / made / 60
+    return f", about {minutes:,.0f} min left" if minutes >= 1 else ""
 
 
 def row_name(row: PlannedRow | Row) -> str:
