@@ -1,47 +1,20 @@
-"""Seeded inputs for the kernels of single operations, and a run against the oracle on any device."""
+"""A run of a kernel on any device and its comparison with the oracle; the inputs are harness/kernel_values.py's."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.device import Buffer, Device, Stream
 from harness.compare import compare
+from harness.kernel_values import F32, KINDS, Kind, generator, values
 
-F32 = NDArray[np.float32]
-Kind = Literal["normal", "outliers", "zeros", "subnormal", "one NaN", "one infinity"]
+__all__ = ["F32", "GRIDS", "KINDS", "Kind", "assert_same", "assert_same_integers", "generator", "run", "values"]
 
-KINDS: tuple[Kind, ...] = ("normal", "outliers", "zeros", "subnormal", "one NaN", "one infinity")
 GRIDS = (None, 1, 3)  # as the launcher asks, and limited
-
-
-def generator(case: object) -> np.random.Generator:
-    """Seeded from the case alone, so that a case run by itself has the same bits."""
-    return np.random.default_rng(zlib.crc32(repr(case).encode()))
-
-
-def values(case: object, *shape: int, kind: Kind = "normal") -> F32:
-    """Normal values of deviation 1 in which a few places, or all, are what `kind` says."""
-    rng = generator((case, shape, kind))
-    x = rng.standard_normal(shape).astype(np.float32)
-    spots = rng.integers(0, x.size, max(1, x.size // 61))
-    match kind:
-        case "outliers":
-            x.flat[spots] *= np.float32(2.0**20)
-        case "zeros":
-            x[..., : shape[-1] // 2] = 0
-            x.flat[spots] = -0.0
-        case "subnormal":
-            x *= np.float32(2.0**-134)
-        case "one NaN":
-            x.flat[spots[0]] = np.nan
-        case "one infinity":
-            x.flat[spots[0]] = -np.inf
-    return x
 
 
 def run(

@@ -8,14 +8,11 @@ import pytest
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.ops.qk_norm import qk_norm
+from harness.kernel_values import QK_NORM as SHAPES
 from reference.ops import qk_norm as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
 
 EPS = 1e-6
-SHAPES = (
-    (1, 1, 32), (1, 16, 128), (3, 16, 256), (17, 16, 256), (64, 16, 256), (40, 4, 256), (5, 3, 34), (2, 7, 80),
-    (3, 5, 66), (1, 1, 6), (33, 2, 96),
-)  # fmt: skip
 
 
 def _normed(device: Device, x: F32, weight: F32, *, grid_limit: int | None = None) -> F32:

@@ -8,14 +8,11 @@ import pytest
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.ops.rms_norm import rms_norm
+from harness.kernel_values import RMS_NORM as SHAPES
 from reference.ops import rms_norm as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
 
 EPS = 1e-6
-SHAPES = (
-    (1, 1), (3, 5), (2, 31), (1, 32), (17, 33), (7, 96), (3, 255), (3, 256), (64, 257), (5, 704), (2, 1023), (17, 2048),
-    (64, 2048), (2, 2112), (1, 5120),
-)  # fmt: skip
 
 
 def _normed(device: Device, x: F32, weight: F32, *, eps: float = EPS, grid_limit: int | None = None) -> F32:

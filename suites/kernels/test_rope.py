@@ -8,19 +8,10 @@ import pytest
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.ops.rope import rope
+from harness.kernel_values import ROPE as SHAPES
+from harness.kernel_values import rope_tables
 from reference.ops import rope as oracle
-from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, generator, run, values
-
-# rows, heads, head_dim, n_rot, position
-SHAPES = (
-    (1, 1, 32, 32, 0), (3, 5, 256, 64, 0), (17, 16, 128, 128, 37), (64, 2, 256, 64, 512), (2, 3, 34, 34, 5),
-    (1, 16, 128, 128, 1023), (5, 7, 80, 66, 100), (33, 1, 96, 2, 9),
-)  # fmt: skip
-
-
-def _tables(positions: int, pairs: int) -> tuple[F32, F32]:
-    angles = generator((positions, pairs)).uniform(-np.pi, np.pi, (positions, pairs))
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
 
 
 def _rotated(device: Device, x: F32, cos: F32, sin: F32, position: int, *, grid_limit: int | None = None) -> F32:
@@ -39,7 +30,7 @@ def _rotated(device: Device, x: F32, cos: F32, sin: F32, position: int, *, grid_
 def test_shapes(device: Device, shape: tuple[int, int, int, int, int], grid_limit: int | None) -> None:
     rows, heads, head_dim, n_rot, position = shape
     x = values("x", rows, heads, head_dim)
-    cos, sin = _tables(position + rows, n_rot // 2)
+    cos, sin = rope_tables(position + rows, n_rot // 2)
     expected = oracle.exact(x, cos, sin, position)
     assert_same(_rotated(device, x, cos, sin, position, grid_limit=grid_limit), expected, f"rope {shape}")
 
@@ -48,7 +39,7 @@ def test_shapes(device: Device, shape: tuple[int, int, int, int, int], grid_limi
 def test_values(device: Device, kind: Kind) -> None:
     """A NaN or an infinity stays within its pair."""
     x = values("x", 3, 5, 80, kind=kind)
-    cos, sin = _tables(20, 40)
+    cos, sin = rope_tables(20, 40)
     expected = oracle.exact(x, cos, sin, 11)
     assert np.isfinite(expected).sum() == expected.size - 2 * kind.startswith("one")
     assert_same(_rotated(device, x, cos, sin, 11), expected, f"rope {kind}")
@@ -56,7 +47,7 @@ def test_values(device: Device, kind: Kind) -> None:
 
 def test_a_row_of_a_batch_is_the_row_alone(device: Device) -> None:
     x = values("x", 9, 4, 64)
-    cos, sin = _tables(40, 32)
+    cos, sin = rope_tables(40, 32)
     together = _rotated(device, x, cos, sin, 30)
     for row in range(len(x)):
         assert_same(_rotated(device, x[row : row + 1], cos, sin, 30 + row), together[row : row + 1], f"rope row {row}")
@@ -64,7 +55,7 @@ def test_a_row_of_a_batch_is_the_row_alone(device: Device) -> None:
 
 def test_rows_past_the_tables_stay(device: Device) -> None:
     x = values("x", 5, 2, 64)
-    cos, sin = _tables(12, 32)
+    cos, sin = rope_tables(12, 32)
     got = _rotated(device, x, cos, sin, 9)
     assert_same(got[:3], oracle.exact(x[:3], cos, sin, 9), "rope rows within")
     assert_same(got[3:], x[3:], "rope rows past the tables")
@@ -73,13 +64,13 @@ def test_rows_past_the_tables_stay(device: Device) -> None:
 
 def test_schedules(host_variant: HostDevice) -> None:
     x = values("x", 5, 3, 96)
-    cos, sin = _tables(50, 48)
+    cos, sin = rope_tables(50, 48)
     for limit in GRIDS:
         got = _rotated(host_variant, x, cos, sin, 41, grid_limit=limit)
         assert_same(got, oracle.exact(x, cos, sin, 41), f"rope on {limit} blocks")
 
 
 def test_tables_wider_than_a_head_are_refused(device: Device) -> None:
-    cos, sin = _tables(4, 17)
+    cos, sin = rope_tables(4, 17)
     with pytest.raises(LaunchError, match=r"^rope: the tables turn 34 values of a head, expected at most 32$"):
         _rotated(device, values("x", 1, 1, 32), cos, sin, 0)
