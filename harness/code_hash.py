@@ -34,6 +34,7 @@ RESULT_CODE = (
 )
 MODEL_CODE = ("reference/synth", "reference/quant")
 TREE = ("engine", "harness", "reference")  # what a build is known by
+PACKAGES = (*TREE, "reports", "suites")  # what a selftest is of
 
 
 def code_hash(paths: Iterable[str], folder: Path | None = None) -> str:

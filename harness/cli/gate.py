@@ -40,7 +40,11 @@ SHOWN = ("wrong", "missing", "broken", "slower", "cannot_tell", "accepted", "fas
 @click.option(
     "--noise", type=FILE, help="What `zeroulp aa` wrote of this machine: no row that is ungateable is called slower."
 )
-@click.option("--selftest", type=FILE, help="What `zeroulp selftest --json` printed, for the report.")
+@click.option(
+    "--selftest",
+    type=FILE,
+    help="A selftest.json for the report; without it, what is kept of exactly the code of HEAD.",
+)
 @click.option(
     "--environments",
     "sharing",
@@ -168,7 +172,7 @@ def _call(asked: _Asked, files: _Files, sharing: Sharing) -> GateCall:
     from harness.adapters.devices import chosen
     from harness.gate.gpus import choose, visible_gpus
     from harness.gate.session import GateCall
-    from reports.selftest import read_score
+    from harness.selftest import read_selftest
 
     device = chosen(asked.device)
     if asked.gpu and device != "cuda":
@@ -189,7 +193,7 @@ def _call(asked: _Asked, files: _Files, sharing: Sharing) -> GateCall:
         policy=files.policy,
         accept=files.accept,
         noise=files.noise,
-        selftest=read_score(files.selftest) if files.selftest is not None else None,
+        selftest=read_selftest(files.selftest).score() if files.selftest is not None else None,
     )
 
 

@@ -104,6 +104,7 @@ class SelftestScore(Record, frozen=True, kw_only=True):
     caught: int
     planted: int
     missed: tuple[str, ...] = ()  # names
+    code: str = ""  # hash of what was tested; empty if the file does not say
 
 
 class GateResult(Record, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
 from harness.config import parse_config
 from harness.errors import BadCall
 from harness.gate.accept import read_accepted
@@ -26,6 +28,7 @@ from harness.planning import Sweep
 from harness.policy import read_policy
 from harness.progress import SweepProgress
 from harness.rules import CAREFUL
+from harness.selftest import of_other_code, score_of
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically
 
@@ -149,6 +152,8 @@ def _run(
     settings = _settings(policy, accept, noise, here.today)
     try:
         arms = _arms(plan, sources, folder, progress)
+        if "head" in arms.builds:
+            plan = _with_score(plan, folder / "head" / "tree", here.cache)
         bench = Bench(
             folder=folder,
             builds=arms.builds,
@@ -167,6 +172,14 @@ def _run(
     _write(folder, result)
     _tidy(sources, folder)
     return result
+
+
+def _with_score(plan: GatePlan, tree: Path, cache: Path) -> GatePlan:
+    """Of the selftest: the score that was given, else what is kept of exactly the code of head."""
+    if plan.selftest is None:
+        return msgspec.structs.replace(plan, selftest=score_of(tree, plan.device, cache))
+    note = of_other_code(plan.selftest, tree)
+    return msgspec.structs.replace(plan, notes=(*plan.notes, *([note] if note else [])))
 
 
 def _write(folder: Path, result: GateResult) -> None:

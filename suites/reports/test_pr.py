@@ -126,7 +126,7 @@ def test_rows_that_cannot_be_told_are_open_where_they_are_the_verdict() -> None:
 @pytest.mark.parametrize(
     ("score", "words"),
     [
-        (None, "no score is stored"),
+        (None, "not run on this code"),
         (SelftestScore(caught=60, planted=60), "catch 60 of 60 planted faults"),
         (
             SelftestScore(caught=0, planted=1, missed=("clock drift",)),
