@@ -11,23 +11,36 @@ static inline void pdl_launch_dependents() {}
 
 static inline uint4 load_streaming(const uint4* address) { return *address; }
 
+static inline void prefetch_l2(const unsigned char*, unsigned) {}
+
 // cp.async. Copies as late as the GPU may: at the wait, so that a use before it finds what was there before.
 template <int MOST> struct AsyncCopies {
   struct Copy {
     uint4* shared;
     const uint4* global;  // null: zeros
+    int group;
   };
   Copy pending[MOST];
-  int count = 0;
+  int count = 0, group = 0;  // that is being filled
 
   template <class T> void copy(T* shared, const T* global, bool present = true) {
     static_assert(sizeof(T) == 16, "one piece");
     if (count == MOST) __builtin_trap();
-    pending[count++] = {(uint4*)shared, present ? (const uint4*)global : nullptr};
+    pending[count++] = {(uint4*)shared, present ? (const uint4*)global : nullptr, group};
   }
-  void wait() {
-    for (int i = 0; i < count; i++) *pending[i].shared = pending[i].global ? *pending[i].global : uint4{0, 0, 0, 0};
-    count = 0;
+  void wait() { finish(group + 1); }
+  void commit() { group++; }
+  template <int YOUNGEST> void wait_all_but() { finish(group - YOUNGEST); }
+
+  // Does the copies of the groups before `end`.
+  void finish(int end) {
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+      const Copy copy = pending[i];
+      if (copy.group >= end) pending[left++] = copy;
+      else *copy.shared = copy.global ? *copy.global : uint4{0, 0, 0, 0};
+    }
+    count = left;
   }
 };
 
