@@ -23,10 +23,6 @@ template <class Op> struct GateUp {
   __device__ __forceinline__ bool is_last(int) const { return false; }
   __device__ __forceinline__ int row(int item) const { return item % rows; }
   __device__ __forceinline__ Strip strip(int item, int s) const { return {s < 2 ? gate : up, item / rows, s % 2}; }
-  __device__ __forceinline__ void prefetch(int cols) const {
-    prefetch_weight<Op>(gate, ff, cols);
-    prefetch_weight<Op>(up, ff, cols);
-  }
   __device__ __forceinline__ void fold(Total& total, const float* partial, int chunks, int stride) const {
     fold_strips(total.gate, partial, 2, chunks, stride);
     fold_strips(total.up, partial + 2 * stride * STRIP_ROWS, 2, chunks, stride);
@@ -56,7 +52,7 @@ __device__ __forceinline__ void gate_and_up(unsigned char* shared, const GateUp<
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
 // (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see matvec.cuh.
 #define MATMUL_SWIGLU(name, Type)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, 2)                                                   \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, matvec_blocks<Type>())                                                 \
   matmul_swiglu_##name##_matvec(signed char* codes, float* scales, float* sums, const signed char* x_codes,         \
                                 const float* x_scales, const float* x_sums, const unsigned char* gate,              \
                                 const unsigned char* up, int rows, int cols, int ff, int padded, int span) {        \

@@ -9,7 +9,6 @@
 
 static constexpr int STRIP_ROWS = 16, STEP_COLS = 256, STEP_CHUNKS = STEP_COLS / CHUNK;
 static constexpr int MATVEC_WARPS = 8, MATVEC_THREADS = 32 * MATVEC_WARPS;
-static constexpr long long AHEAD_BYTES = 20 << 20;  // of a weight that are asked into L2 while a launch waits for its turn
 
 // 16 rows by 256 columns in shared memory: one tile or two, each its pieces ordered [piece][row], then its tails.
 template <class Op> struct Step {
@@ -17,8 +16,11 @@ template <class Op> struct Step {
   static constexpr int TILE_UNITS = CODES + STRIP_ROWS * Op::TAIL / PIECE_BYTES;  // of 16 bytes
   static constexpr int BYTES = TILES * TILE_UNITS * PIECE_BYTES;
   static constexpr int COPIES = TILES * ((TILE_UNITS + 31) / 32);  // of a lane
-  static constexpr int DEPTH = BYTES <= 2304 ? 4 : BYTES <= 3360 ? 3 : 2;  // of a ring
+  static constexpr int DEPTH = BYTES <= 2816 ? 3 : 2;  // of a ring
 };
+
+// Blocks of a kernel that fit a multiprocessor; two for the type whose codes need most registers.
+template <class Op> constexpr int matvec_blocks() { return Step<Op>::BYTES > 3360 ? 2 : 3; }
 
 struct Strip {
   const unsigned char* weight;
@@ -54,25 +56,34 @@ struct MatvecStage {
   }
 };
 
+// Where a lane finds its pieces of a step: those of the first step of a strip, in memory.
+template <class Op> __device__ __forceinline__ const unsigned char* first_step(const Strip& strip, int cols) {
+  const int lane = threadIdx.x % 32;
+  return strip.weight + (long long)strip.group * (cols / Op::COLS) * Op::TILE_BYTES +
+         (lane / STRIP_ROWS * TILE_ROWS + strip.half * STRIP_ROWS + lane % STRIP_ROWS) * PIECE_BYTES;
+}
+
+// `from`: first_step, moved on by whole steps. tiles: how many there are from there on, one or more.
 template <class Op, class Copies>
-__device__ __forceinline__ void copy_step(Copies& copies, unsigned char* slot, const Strip& strip, int step, int cols) {
+__device__ __forceinline__ void copy_step(Copies& copies, unsigned char* slot, const unsigned char* from, int half, int tiles) {
   using S = Step<Op>;
-  const int lane = threadIdx.x % 32, tiles = cols / Op::COLS, first = step * S::TILES;
-  const unsigned char* tile = strip.weight + ((long long)strip.group * tiles + first) * Op::TILE_BYTES;
-  const int in_piece = (lane / STRIP_ROWS * TILE_ROWS + strip.half * STRIP_ROWS + lane % STRIP_ROWS) * PIECE_BYTES;
+  const int lane = threadIdx.x % 32;
+  constexpr int PAIR = 2 * TILE_ROWS * PIECE_BYTES, TAILS = S::TILE_UNITS - S::CODES;  // two pieces of all rows
+  uint4* to = reinterpret_cast<uint4*>(slot) + lane;
 #pragma unroll
   for (int k = 0; k < S::TILES; k++) {
-    if (first + k >= tiles) break;
+    if (k && tiles < S::TILES) break;
+    const unsigned char* tile = from + k * Op::TILE_BYTES;
 #pragma unroll
-    for (int i = 0; i < (S::TILE_UNITS + 31) / 32; i++) {
-      const int unit = 32 * i + lane;
-      const int from = unit < S::CODES ? in_piece + 2 * i * TILE_ROWS * PIECE_BYTES
-                                       : Op::TILE_PIECES * TILE_ROWS * PIECE_BYTES + strip.half * STRIP_ROWS * Op::TAIL +
-                                             (unit - S::CODES) * PIECE_BYTES;
-      if (unit < S::TILE_UNITS)
-        copies.copy(reinterpret_cast<uint4*>(slot) + k * S::TILE_UNITS + unit,
-                    reinterpret_cast<const uint4*>(tile + k * Op::TILE_BYTES + from));
-    }
+    for (int i = 0; i < S::CODES / 32; i++)
+      copies.copy(to + k * S::TILE_UNITS + 32 * i, reinterpret_cast<const uint4*>(tile + i * PAIR));
+    if (S::CODES % 32 && lane < STRIP_ROWS)  // an odd number of pieces
+      copies.copy(to + k * S::TILE_UNITS + S::CODES - STRIP_ROWS,
+                  reinterpret_cast<const uint4*>(tile + S::CODES / 32 * PAIR));
+    if (lane < TAILS)  // the tails of 16 rows lie together
+      copies.copy(to + k * S::TILE_UNITS + S::CODES,
+                  reinterpret_cast<const uint4*>(tile - half * STRIP_ROWS * PIECE_BYTES +
+                                                 Op::TILE_PIECES * TILE_ROWS * PIECE_BYTES + half * STRIP_ROWS * Op::TAIL));
   }
 }
 
@@ -110,27 +121,8 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
   return a;
 }
 
-// The walk of a warp over its steps: items by grid stride, in each the spans of columns ascending, in each of these every
-// MATVEC_WARPS-th step of all strips.
-struct Walk {
-  int item, first, q;  // first: the first step of the span; q: counts strips x steps of the span
-  int items, strips, steps, span_steps;
-
-  __device__ __forceinline__ int length() const { return min(span_steps, steps - first); }
-  __device__ __forceinline__ bool ended() const { return item >= items; }
-  // To where this warp has a step: here, or in a later span or item.
-  __device__ __forceinline__ void settle() {
-    while (!ended() && q >= strips * length()) {
-      q = threadIdx.x / 32;
-      first += span_steps;
-      if (first < steps) continue;
-      first = 0;
-      item += gridDim.x;
-    }
-  }
-};
-
-// The ring of a warp. Work: what a block works on, see Products in products.cuh.
+// The ring of a warp, and its walk over the steps to ask for: items by grid stride, in each the columns of one strip
+// ascending, every `stride`-th step. Work: what a block works on, as in products.cuh.
 template <class Work> struct Ring {
   using First = Step<typename Work::First>;
   using Last = Step<typename Work::Last>;
@@ -139,39 +131,53 @@ template <class Work> struct Ring {
   static constexpr int COPIES = First::COPIES > Last::COPIES ? First::COPIES : Last::COPIES;
   AsyncCopies<DEPTH * COPIES> copies;
   unsigned char* slots;
-  Walk next;  // to ask for
+  const unsigned char* from;
+  int item, step, half;
 
   __device__ __forceinline__ unsigned char* slot(int i) const { return slots + i * BYTES; }
 
-  __device__ __forceinline__ void ask(const Work& work, int i, int cols) {
-    if (!next.ended()) {
-      const int length = next.length();
-      const Strip strip = work.strip(next.item, next.q / length);
-      const int step = next.first + next.q % length;
-      if (work.is_last(next.item)) copy_step<typename Work::Last>(copies, slot(i), strip, step, cols);
-      else copy_step<typename Work::First>(copies, slot(i), strip, step, cols);
-      next.q += MATVEC_WARPS;
-      next.settle();
+  // To the first step of this warp in an item, if there is such an item.
+  __device__ __forceinline__ void enter(const Work& work, int next, int cols) {
+    const int warp = threadIdx.x / 32;
+    item = next;
+    step = warp / work.strips;
+    if (item >= work.items) return;
+    const Strip strip = work.strip(item, warp % work.strips);
+    half = strip.half;
+    if (work.is_last(item)) from = first_step<typename Work::Last>(strip, cols) + step * moved<typename Work::Last>();
+    else from = first_step<typename Work::First>(strip, cols) + step * moved<typename Work::First>();
+  }
+  template <class Op> static __device__ __forceinline__ int moved() { return Step<Op>::TILES * Op::TILE_BYTES; }
+
+  template <class Op> __device__ __forceinline__ void copy(int i, int stride, int cols) {
+    copy_step<Op>(copies, slot(i), from, half, cols / Op::COLS - step * Step<Op>::TILES);
+    from += stride * moved<Op>();
+  }
+  __device__ __forceinline__ void ask(const Work& work, int i, int steps, int cols) {
+    const int stride = MATVEC_WARPS / work.strips;
+    if (item < work.items && step < steps) {
+      if (work.is_last(item)) copy<typename Work::Last>(i, stride, cols);
+      else copy<typename Work::First>(i, stride, cols);
+      step += stride;
+      if (step >= steps) enter(work, item + gridDim.x, cols);
     }
     copies.commit();
   }
 };
 
-// Every item of `work`: its strips for its activation row. All threads take part and execute pdl_wait.
-// shared: the rings, then a MatvecStage of `span` columns, a multiple of STEP_COLS; at most two strips share a fold.
+// Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
+// shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns.
 template <class Work>
 __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span) {
   using R = Ring<Work>;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, strip = warp % work.strips;
   const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
   MatvecStage stage(shared + MATVEC_WARPS * R::DEPTH * R::BYTES, span, Work::First::MINIMA);
   R ring;
   ring.slots = shared + warp * R::DEPTH * R::BYTES;
-  ring.next = {(int)blockIdx.x, 0, warp, work.items, work.strips, steps, span_steps};
-  ring.next.settle();
+  ring.enter(work, blockIdx.x, x.cols);
   pdl_launch_dependents();
-  for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, x.cols);
-  work.prefetch(x.cols);
+  for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
   pdl_wait();
   int slot = 0, folder = 0;
   long long staged = -1;  // the block of activations that the stage begins with
@@ -186,8 +192,8 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
         staged = block;
       }
       __syncthreads();  // the activations are there, and the sums of the span before used up
-      for (int q = warp; q < work.strips * length; q += MATVEC_WARPS) {
-        const int strip = q / length, chunk = q % length * STEP_CHUNKS + lane / STRIP_ROWS;
+      for (int step = warp / work.strips; step < length; step += MATVEC_WARPS / work.strips) {
+        const int chunk = step * STEP_CHUNKS + lane / STRIP_ROWS;
         ring.copies.template wait_all_but<R::DEPTH - 1>();
         __syncwarp();
         if (chunk < ends)
@@ -195,7 +201,7 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
               work.is_last(item) ? chunk_sum<typename Work::Last>(ring.slot(slot), stage, chunk)
                                  : chunk_sum<typename Work::First>(ring.slot(slot), stage, chunk);
         __syncwarp();  // all lanes are through with this slot
-        ring.ask(work, slot, x.cols);
+        ring.ask(work, slot, steps, x.cols);
         slot = slot + 1 == R::DEPTH ? 0 : slot + 1;
       }
       __syncthreads();
@@ -213,13 +219,4 @@ __device__ __forceinline__ void fold_strips(float& total, const float* partial, 
   const float* sums = partial + lane / STRIP_ROWS * stride * STRIP_ROWS + lane % STRIP_ROWS;
 #pragma unroll 8
   for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sums[chunk * STRIP_ROWS]);
-}
-
-// Asks for the first bytes of a weight, a share by each block.
-template <class Op> __device__ __forceinline__ void prefetch_weight(const unsigned char* weight, int outputs, int cols) {
-  const long long whole = (long long)((outputs + TILE_ROWS - 1) / TILE_ROWS) * (cols / Op::COLS) * Op::TILE_BYTES;
-  const long long pieces = min(whole, AHEAD_BYTES) / PIECE_BYTES, parts = gridDim.x * 32ll;
-  const long long part = blockIdx.x * 32ll + threadIdx.x;
-  const long long from = pieces * part / parts, to = pieces * (part + 1) / parts;
-  if (threadIdx.x < 32 && to > from) prefetch_l2(weight + from * PIECE_BYTES, (unsigned)(to - from) * PIECE_BYTES);
 }

@@ -36,11 +36,6 @@ template <class First_, class Last_> struct Products {
     const int strip = within(item) / rows * strips + s;
     return {of(item).weight, strip / 2, strip % 2};
   }
-  __device__ __forceinline__ void prefetch(int cols) const {
-    prefetch_weight<First>(a.weight, a.outputs, cols);
-    prefetch_weight<First>(b.weight, b.outputs, cols);
-    prefetch_weight<Last>(c.weight, c.outputs, cols);
-  }
   __device__ __forceinline__ void fold(float& total, const float* partial, int chunks, int stride) const {
     fold_strips(total, partial, strips, chunks, stride);
   }

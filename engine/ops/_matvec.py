@@ -14,7 +14,7 @@ from engine.weights.tiles import PIECE_BYTES, TILES
 THREADS, WARPS = 256, 8
 STRIP_ROWS, STEP_COLS, CHUNK, BLOCK = 16, 256, 128, 32
 SHARED = 99 * 1024  # bytes of a block: what every GPU from sm_80 on has
-BLOCKS = 1  # of a multiprocessor: the other half of its shared memory is for the launch that waits
+BLOCKS = 2  # of a multiprocessor: the rest of its shared memory is for the launch that waits
 MANY_OUTPUTS = 2**14  # from here on an item has two strips: half as many barriers
 MINIMA = {"Q4_K", "Q5_K"}  # types whose kernels read the sums of activations
 
@@ -37,8 +37,7 @@ def step_bytes(type_name: str) -> int:
 
 def depth(type_name: str) -> int:
     """Steps that a warp keeps under way."""
-    size = step_bytes(type_name)
-    return 4 if size <= 2304 else 3 if size <= 3360 else 2
+    return 3 if step_bytes(type_name) <= 2816 else 2
 
 
 def strips_of(outputs: int, cols: int) -> int:
@@ -53,7 +52,9 @@ def geometry(stream: Stream, op: str, types: Sequence[str], cols: int, *, strips
     terms = 2 if MINIMA.intersection(types) else 1  # scales, and sums where a type has minima
     per_chunk = strips * STRIP_ROWS * 4  # bytes of the sums of chunks
     per_step = STEP_COLS + STEP_COLS // BLOCK * 4 * terms + STEP_COLS // CHUNK * per_chunk
-    steps = min(-(-cols // STEP_COLS), (SHARED - ring - per_chunk) // per_step)
+    steps = -(-cols // STEP_COLS)
+    if ring + steps * per_step + per_chunk > SHARED:
+        steps = (SHARED - ring - per_chunk) // per_step // WARPS * WARPS  # every warp has as many steps of each strip
     return Geometry(
         grid=max(1, min(items, BLOCKS * stream.device.multiprocessors)),
         shared=ring + steps * per_step + per_chunk,  # one more than there are keeps the sums of two strips apart
