@@ -9,7 +9,7 @@
 // y: (rows, outputs), weight: tiles, added: (rows, stride) or null, for each of a, b and c; outputs 0: no such product.
 // codes: (rows, cols), scales and sums: (rows, cols / 32). strips, span: see matvec.cuh.
 #define MATMUL_GROUP(name, First, Last)                                                                               \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, matvec_blocks<First>())                                                   \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<First>::RESIDENT)                                                   \
   matmul_group_##name##_matvec(float* y_a, float* y_b, float* y_c, const signed char* codes, const float* scales,     \
                                const float* sums, const unsigned char* weight_a, const unsigned char* weight_b,       \
                                const unsigned char* weight_c, const float* added_a, const float* added_b,             \

@@ -7,7 +7,7 @@
 #include "matmul.cuh"
 
 // y: (rows, outputs), codes: (rows, cols), scales and sums: (rows, cols / 32), weight: tiles
-extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, matvec_blocks<Q4_K>())
+extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Q4_K>::RESIDENT)
 matmul_q4_k_matvec(float* y, const signed char* codes, const float* scales, const float* sums, const unsigned char* weight,
                    int rows, int outputs, int cols, int strips, int span) {
   DYN_SHARED(unsigned char, shared);

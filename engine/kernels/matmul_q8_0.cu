@@ -7,7 +7,7 @@
 #include "matmul.cuh"
 
 // y: (rows, outputs), codes: (rows, cols), scales: (rows, cols / 32), weight: tiles
-extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, matvec_blocks<Q8_0>())
+extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Q8_0>::RESIDENT)
 matmul_q8_0_matvec(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
                    int rows, int outputs, int cols, int strips, int span) {
   DYN_SHARED(unsigned char, shared);

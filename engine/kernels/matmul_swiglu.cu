@@ -52,7 +52,7 @@ __device__ __forceinline__ void gate_and_up(unsigned char* shared, const GateUp<
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
 // (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see matvec.cuh.
 #define MATMUL_SWIGLU(name, Type)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, matvec_blocks<Type>())                                                 \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                                 \
   matmul_swiglu_##name##_matvec(signed char* codes, float* scales, float* sums, const signed char* x_codes,         \
                                 const float* x_scales, const float* x_sums, const unsigned char* gate,              \
                                 const unsigned char* up, int rows, int cols, int ff, int padded, int span) {        \

@@ -17,10 +17,8 @@ template <class Op> struct Step {
   static constexpr int BYTES = TILES * TILE_UNITS * PIECE_BYTES;
   static constexpr int COPIES = TILES * ((TILE_UNITS + 31) / 32);  // of a lane
   static constexpr int DEPTH = BYTES <= 2816 ? 3 : 2;  // of a ring
+  static constexpr int RESIDENT = BYTES <= 3360 ? 3 : 2;  // blocks on a multiprocessor, by their registers
 };
-
-// Blocks of a kernel that fit a multiprocessor; two for the type whose codes need most registers.
-template <class Op> constexpr int matvec_blocks() { return Step<Op>::BYTES > 3360 ? 2 : 3; }
 
 struct Strip {
   const unsigned char* weight;
