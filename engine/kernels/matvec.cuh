@@ -15,7 +15,7 @@ template <class Op> struct Step {
   static constexpr int TILES = STEP_COLS / Op::COLS, CODES = Op::TILE_PIECES * STRIP_ROWS;
   static constexpr int TILE_UNITS = CODES + STRIP_ROWS * Op::TAIL / PIECE_BYTES;  // of 16 bytes
   static constexpr int BYTES = TILES * TILE_UNITS * PIECE_BYTES;
-  static constexpr int COPIES = TILES * ((TILE_UNITS + 31) / 32);  // of a lane
+  static constexpr int COPIES = TILES * ((CODES + 31) / 32 + (Op::TAIL > 0));  // of a lane
   static constexpr int DEPTH = BYTES <= 2816 ? 3 : 2;  // of a ring
   static constexpr int RESIDENT = BYTES <= 3360 ? 3 : 2;  // blocks on a multiprocessor, by their registers
 };
