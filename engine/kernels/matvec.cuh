@@ -5,6 +5,7 @@
 // Every warp has a ring of steps in shared memory, filled by copies that run ahead over all items of its block: the
 // first of them start before pdl_wait. Sums of chunks meet in shared memory, where one warp folds them from the left.
 #pragma once
+#include "canon.cuh"
 #include "weights.cuh"
 
 static constexpr int STRIP_ROWS = 16, STEP_COLS = 256, STEP_CHUNKS = STEP_COLS / CHUNK;
@@ -25,13 +26,6 @@ struct Strip {
   int group, half;  // of 32 rows; which half of them
 };
 
-// 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32).
-struct Activations {
-  const signed char* codes;
-  const float *scales, *sums;
-  int rows, cols;
-};
-
 // `span` columns of one activation row, and the sums of chunks of one item: [strip][chunk][row].
 struct MatvecStage {
   uint4* codes;
@@ -42,17 +36,66 @@ struct MatvecStage {
         scales(reinterpret_cast<float*>(shared + span)),
         sums(scales + span / BLOCK),
         partial(sums + (with_sums ? span / BLOCK : 0)) {}
+};
 
-  // `count` blocks of 32 activations from block `first` on, counted over all rows.
-  __device__ __forceinline__ void fill(const Activations& x, long long first, int count, bool with_sums) {
-    const uint4* pieces = reinterpret_cast<const uint4*>(x.codes) + 2 * first;
-    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) codes[i] = pieces[i];
+// Activations as 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32).
+struct Activations {
+  const signed char* codes;
+  const float *scales, *sums;
+  int rows, cols;
+
+  __device__ __forceinline__ void expect() const {}
+  // `count` blocks of 32 of a row, from block `first` on, by all threads.
+  template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
+    const long long block = (long long)row * (cols / BLOCK) + first;
+    const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2 * block;
+    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) stage.codes[i] = pieces[i];
     for (int i = threadIdx.x; i < count; i += MATVEC_THREADS) {
-      scales[i] = x.scales[first + i];
-      if (with_sums) sums[i] = x.sums[first + i];
+      stage.scales[i] = scales[block + i];
+      if (SUMS) stage.sums[i] = sums[block + i];
     }
   }
 };
+
+// Activations as float rows (rows, dim) that go through rms_norm with `weight` (dim,) and quantize: NUMERICS 4, 5. dim is
+// a multiple of 32, cols of 128. Every block does it for itself: it takes no longer than to wait for another one.
+struct Normed {
+  const float *x, *weight;
+  int rows, cols, dim;
+  float eps;
+
+  // Before the wait: the weights of the norm, which no kernel writes.
+  __device__ __forceinline__ void expect() const {
+    for (int i = threadIdx.x * 32; i < dim; i += MATVEC_THREADS * 32) prefetch_line(weight + i);
+  }
+  template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
+    __shared__ float groups[MATVEC_WARPS];
+    const int t = threadIdx.x, lane = t % 32;
+    const float* in = x + (long long)row * dim;
+    float chain = 0.0f;
+#pragma unroll 8
+    for (int i = t; i < dim; i += MATVEC_THREADS) chain = __fmaf_rn(in[i], in[i], chain);
+    const float group = warp_sum(chain);
+    if (lane == 0) groups[t / 32] = group;
+    __syncthreads();
+    float sum = groups[0];
+#pragma unroll
+    for (int w = 1; w < MATVEC_WARPS; w++) sum = __fadd_rn(sum, groups[w]);
+    const float mean = __fdiv_rn(sum, __int2float_rn(dim));
+    const float scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
+#pragma unroll 2
+    for (int i = t; i < count * BLOCK; i += MATVEC_THREADS) {  // a warp makes one block of 32
+      const int col = first * BLOCK + i;
+      const QuantizedValue q = quantize_value(col < dim ? __fmul_rn(__fmul_rn(in[col], scale), weight[col]) : 0.0f);
+      reinterpret_cast<signed char*>(stage.codes)[i] = q.code;
+      if (lane == 0) {
+        stage.scales[i / BLOCK] = q.scale;
+        if (SUMS) stage.sums[i / BLOCK] = q.sum;
+      }
+    }
+  }
+};
+static_assert(MATVEC_THREADS == 256, "the chains of rms_norm");
 
 // Where a lane finds its pieces of a step: those of the first step of a strip, in memory.
 template <class Op> __device__ __forceinline__ const unsigned char* first_step(const Strip& strip, int cols) {
@@ -165,8 +208,8 @@ template <class Work> struct Ring {
 
 // Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
 // shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns.
-template <class Work>
-__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span) {
+template <class Work, class Input>
+__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Input& x, int span) {
   using R = Ring<Work>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, strip = warp % work.strips;
   const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
@@ -176,18 +219,20 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   ring.enter(work, blockIdx.x, x.cols);
   pdl_launch_dependents();
   for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
+  x.expect();
   pdl_wait();
-  int slot = 0, folder = 0;
-  long long staged = -1;  // the block of activations that the stage begins with
+  int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
     typename Work::Total total = {};
+    if (warp == folder) work.begin(item, total);
+    const int row = work.row(item);
     for (int first = 0; first < steps; first += span_steps) {
       const int length = min(span_steps, steps - first), stride = STEP_CHUNKS * length + 1;
       const int ends = min(STEP_CHUNKS * length, chunks - STEP_CHUNKS * first);  // chunks of the span
-      const long long block = ((long long)work.row(item) * chunks + STEP_CHUNKS * first) * CHUNK_BLOCKS;
-      if (block != staged) {
-        stage.fill(x, block, ends * CHUNK_BLOCKS, Work::First::MINIMA);
-        staged = block;
+      if (row != staged_row || first != staged_first) {
+        x.template fill<Work::First::MINIMA>(stage, row, STEP_CHUNKS * first * CHUNK_BLOCKS, ends * CHUNK_BLOCKS);
+        staged_row = row;
+        staged_first = first;
       }
       __syncthreads();  // the activations are there, and the sums of the span before used up
       for (int step = warp / work.strips; step < length; step += MATVEC_WARPS / work.strips) {

@@ -14,7 +14,9 @@ struct Product {
 template <class First_, class Last_> struct Products {
   using First = First_;
   using Last = Last_;
-  using Total = float;  // of an output in each lane
+  struct Total {  // of an output in each lane
+    float sum, added;
+  };
   Product a, b, c;
   int rows, strips;  // strips: 1 or 2
   int items_a, items_b, items;  // up to the end of a, of b, of c
@@ -36,21 +38,30 @@ template <class First_, class Last_> struct Products {
     const int strip = within(item) / rows * strips + s;
     return {of(item).weight, strip / 2, strip % 2};
   }
-  __device__ __forceinline__ void fold(float& total, const float* partial, int chunks, int stride) const {
-    fold_strips(total, partial, strips, chunks, stride);
+  __device__ __forceinline__ int output(int item) const {
+    return within(item) / rows * strips * STRIP_ROWS + threadIdx.x % 32;
   }
-  __device__ __forceinline__ void finish(int item, float total) const {
+  __device__ __forceinline__ bool has(int item) const {
+    return threadIdx.x % 32 < strips * STRIP_ROWS && output(item) < of(item).outputs;
+  }
+  // Long before its use: it comes from memory.
+  __device__ __forceinline__ void begin(int item, Total& total) const {
     const Product p = of(item);
-    const int lane = threadIdx.x % 32, output = within(item) / rows * strips * STRIP_ROWS + lane;
-    const long long at = row(item);
-    if (lane >= strips * STRIP_ROWS || output >= p.outputs) return;
-    p.y[at * p.outputs + output] = p.added ? __fadd_rn(total, p.added[at * p.stride + output]) : total;
+    if (p.added && has(item)) total.added = p.added[(long long)row(item) * p.stride + output(item)];
+  }
+  __device__ __forceinline__ void fold(Total& total, const float* partial, int chunks, int stride) const {
+    fold_strips(total.sum, partial, strips, chunks, stride);
+  }
+  __device__ __forceinline__ void finish(int item, const Total& total) const {
+    const Product p = of(item);
+    if (has(item))
+      p.y[(long long)row(item) * p.outputs + output(item)] = p.added ? __fadd_rn(total.sum, total.added) : total.sum;
   }
 };
 
-// All of them on one block: `shared` is dynamic shared memory.
-template <class First, class Last>
-__device__ __forceinline__ void products(unsigned char* shared, const Activations& x, const Product& a, const Product& b,
+// All of them on one block: `shared` is dynamic shared memory. Input: Activations or Normed.
+template <class First, class Last, class Input>
+__device__ __forceinline__ void products(unsigned char* shared, const Input& x, const Product& a, const Product& b,
                                          const Product& c, int strips, int span) {
   matvec(shared, Products<First, Last>(a, b, c, x.rows, strips), x, span);
 }

@@ -1,0 +1,32 @@
+// rms_norm, quantize, then up to three products of the outcome with quantised weights of one type, or of two, each perhaps with something added.
+// Formula:  NUMERICS 4, 5, 6 of each weight's type, then 7
+// Grid:     items are (16 or 32 outputs of one weight, 1 row), 8 warps.
+// Order:    that of rms_norm; integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left; then the addend.
+// Rounding: those of rms_norm, quantize and the matmul, one fadd for the addend.
+// Traffic:  each weight once per row; x and the norm's weight twice per block and row, from cache; addends once, outputs once.
+#include "products.cuh"
+
+// y: (rows, outputs), weight: tiles, added: (rows, stride) or null, for each of a, b and c; outputs 0: no such product.
+// x: (rows, dim), norm: (dim,); cols: dim, padded to a multiple of 128. strips, span: see matvec.cuh.
+#define RMS_NORM_MATMUL_GROUP(name, First, Last)                                                                      \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<First>::RESIDENT)                                 \
+  rms_norm_matmul_group_##name##_matvec(float* y_a, float* y_b, float* y_c, const float* x, const float* norm,        \
+                                        const unsigned char* weight_a, const unsigned char* weight_b,                 \
+                                        const unsigned char* weight_c, const float* added_a, const float* added_b,    \
+                                        const float* added_c, int rows, int cols, int dim, int outputs_a,             \
+                                        int outputs_b, int outputs_c, int stride_a, int stride_b, int stride_c,       \
+                                        int strips, int span, float eps) {                                            \
+    DYN_SHARED(unsigned char, shared);                                                                                \
+    products<First, Last>(shared, Normed{x, norm, rows, cols, dim, eps},                                              \
+                          Product{y_a, weight_a, added_a, outputs_a, stride_a},                                       \
+                          Product{y_b, weight_b, added_b, outputs_b, stride_b},                                       \
+                          Product{y_c, weight_c, added_c, outputs_c, stride_c}, strips, span);                        \
+  }
+RMS_NORM_MATMUL_GROUP(q8_0_q8_0, Q8_0, Q8_0)
+RMS_NORM_MATMUL_GROUP(q4_0_q4_0, Q4_0, Q4_0)
+RMS_NORM_MATMUL_GROUP(q5_0_q5_0, Q5_0, Q5_0)
+RMS_NORM_MATMUL_GROUP(q4_k_q4_k, Q4_K, Q4_K)
+RMS_NORM_MATMUL_GROUP(q4_k_q6_k, Q4_K, Q6_K)
+RMS_NORM_MATMUL_GROUP(q5_k_q5_k, Q5_K, Q5_K)
+RMS_NORM_MATMUL_GROUP(q5_k_q6_k, Q5_K, Q6_K)
+RMS_NORM_MATMUL_GROUP(q6_k_q6_k, Q6_K, Q6_K)
