@@ -83,14 +83,20 @@ struct Normed {
     for (int w = 1; w < MATVEC_WARPS; w++) sum = __fadd_rn(sum, groups[w]);
     const float mean = __fdiv_rn(sum, __int2float_rn(dim));
     const float scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
-#pragma unroll 2
-    for (int i = t; i < count * BLOCK; i += MATVEC_THREADS) {  // a warp makes one block of 32
+#pragma unroll 4
+    for (int i = 4 * t; i < count * BLOCK; i += 4 * MATVEC_THREADS) {  // a warp makes four blocks of 32
       const int col = first * BLOCK + i;
-      const QuantizedValue q = quantize_value(col < dim ? __fmul_rn(__fmul_rn(in[col], scale), weight[col]) : 0.0f);
-      reinterpret_cast<signed char*>(stage.codes)[i] = q.code;
-      if (lane == 0) {
-        stage.scales[i / BLOCK] = q.scale;
-        if (SUMS) stage.sums[i / BLOCK] = q.sum;
+      float4 y = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      if (col < dim) {
+        const float4 v = *reinterpret_cast<const float4*>(in + col), w = *reinterpret_cast<const float4*>(weight + col);
+        y = make_float4(__fmul_rn(__fmul_rn(v.x, scale), w.x), __fmul_rn(__fmul_rn(v.y, scale), w.y),
+                        __fmul_rn(__fmul_rn(v.z, scale), w.z), __fmul_rn(__fmul_rn(v.w, scale), w.w));
+      }
+      const QuantizedPart part = quantize_block(y);
+      reinterpret_cast<char4*>(stage.codes)[i / 4] = part.codes;
+      if (lane % 8 == 0) {
+        stage.scales[i / BLOCK] = part.scale;
+        if (SUMS) stage.sums[i / BLOCK] = part.sum;
       }
     }
   }
@@ -217,12 +223,15 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   R ring;
   ring.slots = shared + warp * R::DEPTH * R::BYTES;
   ring.enter(work, blockIdx.x, x.cols);
-  pdl_launch_dependents();
+  if ((int)blockIdx.x >= work.items) pdl_launch_dependents();
   for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
   x.expect();
   pdl_wait();
   int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
+    // Not before the last item: then the next launch finds every multiprocessor as busy as the others and spreads over
+    // all, and the one after it does not come yet.
+    if (item + (int)gridDim.x >= work.items) pdl_launch_dependents();
     typename Work::Total total = {};
     if (warp == folder) work.begin(item, total);
     const int row = work.row(item);
