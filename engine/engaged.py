@@ -9,7 +9,7 @@ from engine.device import Counters
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
-FUSED = ("rms_norm_matmul_group", "matmul_group", "rms_norm_matmul_swiglu", "qk_rope_append", "attention_combine_quantize")
+FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "qk_rope_append", "attention_combine_quantize")
 
 
 def steps_taken(log: LaunchLog) -> int:

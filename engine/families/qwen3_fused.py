@@ -17,12 +17,13 @@ from engine.ops.attention import attention
 from engine.ops.attention_quantize import attention_quantize
 from engine.ops.matmul import matmul
 from engine.ops.matmul_group import Product, groupable, matmul_group
+from engine.ops.matmul_swiglu import matmul_swiglu, takes
 from engine.ops.qk_rope_append import qk_rope_append
 from engine.ops.quantize import BLOCK, padded
 from engine.ops.rms_norm import rms_norm
-from engine.ops.rms_norm_matmul_group import rms_norm_matmul_group
-from engine.ops.rms_norm_matmul_swiglu import rms_norm_matmul_swiglu, takes
+from engine.ops.rms_norm_quantize import rms_norm_quantize
 from engine.ops.swiglu import swiglu
+from engine.weights import Weight
 
 
 def region(stream: Stream, w: Weights, b: Buffers) -> None:
@@ -31,39 +32,40 @@ def region(stream: Stream, w: Weights, b: Buffers) -> None:
     spec = w.spec
     heads, kv_heads = (1, spec.heads, spec.head_dim), (1, spec.kv_heads, spec.head_dim)
     for i, layer in enumerate(w.layers):
+        a = _normed(stream, b, x, layer.attn_norm, (layer.attn_q, layer.attn_k, layer.attn_v), eps=spec.eps)
         projections = (
             Product(weight=layer.attn_q, out=q, added=layer.attn_q_bias),
             Product(weight=layer.attn_k, out=k, added=layer.attn_k_bias),
             Product(weight=layer.attn_v, out=v, added=layer.attn_v_bias),
         )
-        _normed_products(stream, b, x, layer.attn_norm, projections, eps=spec.eps)
+        _products(stream, b, a, projections)
         qk_rope_append(
             stream, q.reshape(*heads), k.reshape(*kv_heads), v.reshape(*kv_heads), layer.attn_q_norm,
             layer.attn_k_norm, b.cos, b.sin, b.position, eps=spec.eps, keys=b.keys[i], values=b.values[i],
         )  # fmt: skip
         a = _attended(stream, b, q.reshape(*heads), i, layer.attn_output)
         _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),))
-        a = _gated(stream, b, x, layer, eps=spec.eps)
+        a = _normed(stream, b, x, layer.ffn_norm, (layer.ffn_gate, layer.ffn_up), eps=spec.eps)
+        a = _gated(stream, b, a, layer)
         _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
 
 
 def head(stream: Stream, w: Weights, b: Buffers) -> None:
     """Logits of the one row of b.x, into the first row of b.logits."""
-    products = (Product(weight=w.output, out=b.logits.rows(0, 1)),)
-    _normed_products(stream, b, b.x.rows(0, 1), w.output_norm, products, eps=w.spec.eps)
+    a = _normed(stream, b, b.x.rows(0, 1), w.output_norm, (w.output,), eps=w.spec.eps)
+    _products(stream, b, a, (Product(weight=w.output, out=b.logits.rows(0, 1)),))
 
 
-def _normed_products(
-    stream: Stream, b: Buffers, x: Buffer, weight: Buffer, products: Sequence[Product], *, eps: float
-) -> None:
-    """rms_norm and products of it: in one launch if there is a kernel for it."""
-    weights = [product.weight for product in products]
-    if groupable(weights) and x.shape[1] % BLOCK == 0:
-        rms_norm_matmul_group(stream, x, weight, products, eps=eps)
-    else:
-        h = b.normed.rows(0, 1)
-        rms_norm(stream, x, weight, eps=eps, out=h)
-        _products(stream, b, activations(stream, h, weights, scratch=b.quantized), products)
+def _normed(
+    stream: Stream, b: Buffers, x: Buffer, weight: Buffer, consumers: Sequence[Weight], *, eps: float
+) -> Activations:
+    h = b.normed.rows(0, 1)
+    if all(consumer.quantized for consumer in consumers):
+        out = b.quantized.view(1, padded(x.shape[1]))
+        rms_norm_quantize(stream, x, weight, eps=eps, out=out, ahead=consumers)
+        return Activations(values=h, quantized=out)
+    rms_norm(stream, x, weight, eps=eps, out=h)
+    return activations(stream, h, consumers, scratch=b.quantized)
 
 
 def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product]) -> None:
@@ -98,13 +100,12 @@ def _attended(stream: Stream, b: Buffers, q: Buffer, i: int, consumer: Weight) -
     return activations(stream, attended, (consumer,), scratch=b.quantized)
 
 
-def _gated(stream: Stream, b: Buffers, x: Buffer, layer: Layer, *, eps: float) -> Activations:
+def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer) -> Activations:
     gate, up = b.gate.rows(0, 1), b.up.rows(0, 1)
-    if layer.ffn_down.quantized and takes(layer.ffn_gate, layer.ffn_up):
+    if a.quantized is not None and layer.ffn_down.quantized and takes(layer.ffn_gate, layer.ffn_up):
         out = b.gated.view(1, padded(gate.shape[1]))
-        rms_norm_matmul_swiglu(stream, x, layer.ffn_norm, layer.ffn_gate, layer.ffn_up, eps=eps, out=out)
+        matmul_swiglu(stream, a.quantized, layer.ffn_gate, layer.ffn_up, out=out)
         return Activations(values=gate, quantized=out)
-    products = (Product(weight=layer.ffn_gate, out=gate), Product(weight=layer.ffn_up, out=up))
-    _normed_products(stream, b, x, layer.ffn_norm, products, eps=eps)
+    _products(stream, b, a, (Product(weight=layer.ffn_gate, out=gate), Product(weight=layer.ffn_up, out=up)))
     swiglu(stream, gate, up, out=gate)
     return activations(stream, gate, (layer.ffn_down,), scratch=b.gated)

@@ -5,7 +5,6 @@
 // Every warp has a ring of steps in shared memory, filled by copies that run ahead over all items of its block: the
 // first of them start before pdl_wait. Sums of chunks meet in shared memory, where one warp folds them from the left.
 #pragma once
-#include "canon.cuh"
 #include "weights.cuh"
 
 static constexpr int STRIP_ROWS = 16, STEP_COLS = 256, STEP_CHUNKS = STEP_COLS / CHUNK;
@@ -44,7 +43,6 @@ struct Activations {
   const float *scales, *sums;
   int rows, cols;
 
-  __device__ __forceinline__ void expect() const {}
   // `count` blocks of 32 of a row, from block `first` on, by all threads.
   template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
     const long long block = (long long)row * (cols / BLOCK) + first;
@@ -56,52 +54,6 @@ struct Activations {
     }
   }
 };
-
-// Activations as float rows (rows, dim) that go through rms_norm with `weight` (dim,) and quantize: NUMERICS 4, 5. dim is
-// a multiple of 32, cols of 128. Every block does it for itself: it takes no longer than to wait for another one.
-struct Normed {
-  const float *x, *weight;
-  int rows, cols, dim;
-  float eps;
-
-  // Before the wait: the weights of the norm, which no kernel writes.
-  __device__ __forceinline__ void expect() const {
-    for (int i = threadIdx.x * 32; i < dim; i += MATVEC_THREADS * 32) prefetch_line(weight + i);
-  }
-  template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
-    __shared__ float groups[MATVEC_WARPS];
-    const int t = threadIdx.x, lane = t % 32;
-    const float* in = x + (long long)row * dim;
-    float chain = 0.0f;
-#pragma unroll 8
-    for (int i = t; i < dim; i += MATVEC_THREADS) chain = __fmaf_rn(in[i], in[i], chain);
-    const float group = warp_sum(chain);
-    if (lane == 0) groups[t / 32] = group;
-    __syncthreads();
-    float sum = groups[0];
-#pragma unroll
-    for (int w = 1; w < MATVEC_WARPS; w++) sum = __fadd_rn(sum, groups[w]);
-    const float mean = __fdiv_rn(sum, __int2float_rn(dim));
-    const float scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
-#pragma unroll 4
-    for (int i = 4 * t; i < count * BLOCK; i += 4 * MATVEC_THREADS) {  // a warp makes four blocks of 32
-      const int col = first * BLOCK + i;
-      float4 y = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      if (col < dim) {
-        const float4 v = *reinterpret_cast<const float4*>(in + col), w = *reinterpret_cast<const float4*>(weight + col);
-        y = make_float4(__fmul_rn(__fmul_rn(v.x, scale), w.x), __fmul_rn(__fmul_rn(v.y, scale), w.y),
-                        __fmul_rn(__fmul_rn(v.z, scale), w.z), __fmul_rn(__fmul_rn(v.w, scale), w.w));
-      }
-      const QuantizedPart part = quantize_block(y);
-      reinterpret_cast<char4*>(stage.codes)[i / 4] = part.codes;
-      if (lane % 8 == 0) {
-        stage.scales[i / BLOCK] = part.scale;
-        if (SUMS) stage.sums[i / BLOCK] = part.sum;
-      }
-    }
-  }
-};
-static_assert(MATVEC_THREADS == 256, "the chains of rms_norm");
 
 // Where a lane finds its pieces of a step: those of the first step of a strip, in memory.
 template <class Op> __device__ __forceinline__ const unsigned char* first_step(const Strip& strip, int cols) {
@@ -214,8 +166,8 @@ template <class Work> struct Ring {
 
 // Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
 // shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns.
-template <class Work, class Input>
-__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Input& x, int span) {
+template <class Work>
+__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span) {
   using R = Ring<Work>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, strip = warp % work.strips;
   const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
@@ -225,7 +177,6 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   ring.enter(work, blockIdx.x, x.cols);
   if ((int)blockIdx.x >= work.items) pdl_launch_dependents();
   for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
-  x.expect();
   pdl_wait();
   int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {

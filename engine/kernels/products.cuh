@@ -59,9 +59,9 @@ template <class First_, class Last_> struct Products {
   }
 };
 
-// All of them on one block: `shared` is dynamic shared memory. Input: Activations or Normed.
-template <class First, class Last, class Input>
-__device__ __forceinline__ void products(unsigned char* shared, const Input& x, const Product& a, const Product& b,
+// All of them on one block: `shared` is dynamic shared memory.
+template <class First, class Last>
+__device__ __forceinline__ void products(unsigned char* shared, const Activations& x, const Product& a, const Product& b,
                                          const Product& c, int strips, int span) {
   matvec(shared, Products<First, Last>(a, b, c, x.rows, strips), x, span);
 }

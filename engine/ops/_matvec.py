@@ -13,8 +13,8 @@ from engine.weights.tiles import PIECE_BYTES, TILES
 
 THREADS, WARPS = 256, 8
 STRIP_ROWS, STEP_COLS, CHUNK, BLOCK = 16, 256, 128, 32
-SHARED = 99 * 1024 - 64  # bytes of a block: what every GPU from sm_80 on has, less what kernels keep apart
-BLOCKS = 2  # of a multiprocessor: the rest of its shared memory is for the launch that waits
+SHARED = 99 * 1024  # bytes of a block: what every GPU from sm_80 on has
+BLOCKS = 3  # of a multiprocessor
 MANY_OUTPUTS = 2**14  # from here on an item has two strips: half as many barriers
 MINIMA = {"Q4_K", "Q5_K"}  # types whose kernels read the sums of activations
 

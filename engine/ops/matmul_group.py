@@ -37,27 +37,12 @@ def groupable(weights: Sequence[Weight]) -> bool:
 def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> None:
     """One to three products of x (rows, cols padded to a multiple of 128) with weights that are `groupable`."""
     op = "matmul_group"
-    cols, rows = width_of(op, products), x.codes.shape[0]
-    require_quantized(op, x, rows, padded(cols))
-    sizes = (int32(op, "rows", rows), int32(op, "cols", padded(cols)))
-    launch_group(stream, op, (x.codes, x.scales, x.sums), products, rows, sizes)
-
-
-def width_of(op: str, products: Sequence[Product]) -> int:
-    """Columns of the weights. Raises LaunchError if there is no kernel for these weights."""
     weights = [product.weight for product in products]
     if not weights or not groupable(weights):
         raise refuse(op, f"no kernel for weights of {', '.join(weight.type for weight in weights)}")
-    return weights[0].cols
-
-
-def launch_group(
-    stream: Stream, op: str, inputs: Sequence[KernelArgument], products: Sequence[Product], rows: int,
-    sizes: Sequence[KernelArgument], last: Sequence[KernelArgument] = (),
-) -> None:  # fmt: skip
-    """What the launchers of groups share. `inputs`: the activations; `sizes`: of these; `last`: the kernel's last arguments."""
-    weights = [product.weight for product in products]
-    cols = weights[0].cols
+    cols, rows = weights[0].cols, x.codes.shape[0]
+    width = padded(cols)
+    require_quantized(op, x, rows, width)
     strides = []
     for product in products:
         weight = product.weight
@@ -68,17 +53,18 @@ def launch_group(
         if product.added is not None:
             require(op, "added", product.added, (rows, weight.rows) if whole else (weight.rows,), np.float32)
         strides.append(int32(op, "stride", weight.rows if whole else 0))
-    strips = strips_of(sum(weight.rows for weight in weights), cols)
+    outputs = [int32(op, "outputs", weight.rows) for weight in weights]
+    strips = strips_of(sum(weight.rows for weight in weights), width)
     items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights) * rows
-    cut = geometry(stream, op, [weight.type for weight in weights], padded(cols), strips=strips, items=items)
+    cut = geometry(stream, op, [weight.type for weight in weights], width, strips=strips, items=items)
     missing = MOST - len(products)
     none: list[KernelArgument] = [None] * missing
     zero = [np.int32(0)] * missing
     args: list[KernelArgument] = [
-        *(product.out for product in products), *none, *inputs,
+        *(product.out for product in products), *none, x.codes, x.scales, x.sums,
         *(weight.buffer for weight in weights), *none, *(product.added for product in products), *none,
-        *sizes, *(int32(op, "outputs", weight.rows) for weight in weights), *zero, *strides, *zero,
-        int32(op, "strips", strips), cut.span, *last,
+        int32(op, "rows", rows), int32(op, "cols", width), *outputs, *zero, *strides, *zero,
+        int32(op, "strips", strips), cut.span,
     ]  # fmt: skip
     kernel = f"{op}_{weights[0].type.lower()}_{weights[-1].type.lower()}_matvec"
     stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)

@@ -1,9 +1,10 @@
-// The feed-forward part up to the down projection: rms_norm, quantize, gate and up, swiglu of the two, quantize of that.
-// Formula:  NUMERICS 4, 5, 6 of the type of both weights, then 11, then 5
+// Gate and up of the feed-forward part, swiglu of the two, and quantize of that: the input of the down projection.
+// Formula:  NUMERICS 6 of the type of both weights, then 11, then 5
 // Grid:     items are (32 values of ff, 1 row), 8 warps.
-// Order:    that of rms_norm and of the two matmuls; none in the others.
-// Rounding: those of rms_norm, matmul, swiglu and quantize.
-// Traffic:  each weight once per row; x and the norm's weight twice per block and row, from cache; codes, scales and sums once, pads included.
+// Order:    that of the two matmuls; none in swiglu and quantize.
+// Rounding: those of matmul, swiglu and quantize.
+// Traffic:  each weight once per row; activations once per block and row; codes, scales and sums once, pads included.
+#include "canon.cuh"
 #include "matvec.cuh"
 
 // Strips 0 and 1 of an item are 32 rows of gate, 2 and 3 the same rows of up. The last items are pads.
@@ -42,27 +43,27 @@ template <class Op> struct GateUp {
 };
 
 template <class Op>
-__device__ __forceinline__ void gate_and_up(unsigned char* shared, const GateUp<Op>& work, const Normed& x, int span) {
+__device__ __forceinline__ void gate_and_up(unsigned char* shared, const GateUp<Op>& work, const Activations& x, int span) {
   matvec(shared, work, x, span);
   const int pads = (work.padded - work.ff) / BLOCK * work.rows;  // no weights, one warp each
   for (int item = blockIdx.x * MATVEC_WARPS + threadIdx.x / 32; item < pads; item += gridDim.x * MATVEC_WARPS)
     work.put(work.items + item, QuantizedValue{0, 0.0f, 0.0f});
 }
 
-// codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x:
-// (rows, dim), norm: (dim,); cols: dim, padded to a multiple of 128. gate, up: tiles. span: see matvec.cuh.
-#define RMS_NORM_MATMUL_SWIGLU(name, Type)                                                                          \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                \
-  rms_norm_matmul_swiglu_##name##_matvec(signed char* codes, float* scales, float* sums, const float* x,            \
-                                         const float* norm, const unsigned char* gate, const unsigned char* up,     \
-                                         int rows, int cols, int dim, int ff, int padded, int span, float eps) {    \
+// codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
+// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see matvec.cuh.
+#define MATMUL_SWIGLU(name, Type)                                                                                   \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                                 \
+  matmul_swiglu_##name##_matvec(signed char* codes, float* scales, float* sums, const signed char* x_codes,         \
+                                const float* x_scales, const float* x_sums, const unsigned char* gate,              \
+                                const unsigned char* up, int rows, int cols, int ff, int padded, int span) {        \
     DYN_SHARED(unsigned char, shared);                                                                              \
     gate_and_up(shared, GateUp<Type>{codes, scales, sums, gate, up, rows, ff, padded, ff / BLOCK * rows},           \
-                Normed{x, norm, rows, cols, dim, eps}, span);                                                       \
+                Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                          \
   }
-RMS_NORM_MATMUL_SWIGLU(q8_0, Q8_0)
-RMS_NORM_MATMUL_SWIGLU(q4_0, Q4_0)
-RMS_NORM_MATMUL_SWIGLU(q5_0, Q5_0)
-RMS_NORM_MATMUL_SWIGLU(q4_k, Q4_K)
-RMS_NORM_MATMUL_SWIGLU(q5_k, Q5_K)
-RMS_NORM_MATMUL_SWIGLU(q6_k, Q6_K)
+MATMUL_SWIGLU(q8_0, Q8_0)
+MATMUL_SWIGLU(q4_0, Q4_0)
+MATMUL_SWIGLU(q5_0, Q5_0)
+MATMUL_SWIGLU(q4_k, Q4_K)
+MATMUL_SWIGLU(q5_k, Q5_K)
+MATMUL_SWIGLU(q6_k, Q6_K)

@@ -1,0 +1,49 @@
+"""rms_norm_quantize on every device against reference/ops/rms_norm_quantize.py, by bits."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.device import Device, LaunchError
+from engine.devices.host import HostDevice
+from engine.ops.quantize import Quantized
+from engine.ops.rms_norm_quantize import rms_norm_quantize
+from reference.ops import rms_norm_quantize as oracle
+from suites.kernels.cases import F32, GRIDS, KINDS, Kind, run, values
+from suites.kernels.quantized import assert_same_quantized, outputs
+
+EPS = 1e-6
+SHAPES = ((1, 32), (1, 4096), (3, 96), (2, 704), (5, 288), (2, 4128), (1, 8224), (3, 12288))
+
+
+def _check(device: Device, x: F32, weight: F32, *, grid_limit: int | None = None) -> None:
+    results = run(
+        device,
+        {"x": x, "weight": weight},
+        outputs(*x.shape),
+        lambda stream, b: rms_norm_quantize(
+            stream, b["x"], b["weight"], eps=EPS, out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"])
+        ),
+        grid_limit=grid_limit,
+    )
+    assert_same_quantized(results, oracle.exact(x, weight, eps=EPS), f"rms_norm_quantize {x.shape}")
+
+
+@pytest.mark.parametrize("grid_limit", GRIDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes(device: Device, shape: tuple[int, int], grid_limit: int | None) -> None:
+    _check(device, values("x", *shape), values("weight", shape[1]), grid_limit=grid_limit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values(device: Device, kind: Kind) -> None:
+    _check(device, values("x", 3, 352, kind=kind), values("weight", 352))
+
+
+def test_schedules(host_variant: HostDevice) -> None:
+    _check(host_variant, values("x", 3, 288), values("weight", 288), grid_limit=2)
+
+
+def test_an_odd_width_is_refused(device: Device) -> None:
+    with pytest.raises(LaunchError, match=r"^rms_norm_quantize: x has 33 columns, expected a multiple of 32$"):
+        _check(device, values("x", 1, 33), values("weight", 33))
