@@ -62,7 +62,7 @@ def _normed(
     h = b.normed.rows(0, 1)
     if all(consumer.quantized for consumer in consumers):
         out = b.quantized.view(1, padded(x.shape[1]))
-        rms_norm_quantize(stream, x, weight, eps=eps, out=out, ahead=consumers)
+        rms_norm_quantize(stream, x, weight, eps=eps, out=out)
         return Activations(values=h, quantized=out)
     rms_norm(stream, x, weight, eps=eps, out=h)
     return activations(stream, h, consumers, scratch=b.quantized)

@@ -175,14 +175,11 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   R ring;
   ring.slots = shared + warp * R::DEPTH * R::BYTES;
   ring.enter(work, blockIdx.x, x.cols);
-  if ((int)blockIdx.x >= work.items) pdl_launch_dependents();
   for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
   pdl_wait();
+  pdl_launch_dependents();  // not before: launches further behind would take the places of those that have work
   int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
-    // Not before the last item: then the next launch finds every multiprocessor as busy as the others and spreads over
-    // all, and the one after it does not come yet.
-    if (item + (int)gridDim.x >= work.items) pdl_launch_dependents();
     typename Work::Total total = {};
     if (warp == folder) work.begin(item, total);
     const int row = work.row(item);

@@ -30,11 +30,6 @@ __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   return v;
 }
 
-// Brings the line of 128 bytes around an address into L2. A hint.
-__device__ __forceinline__ void prefetch_line(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
-}
-
 // Copies of 16 bytes from global memory to shared memory that run beside the thread: what is copied is there for this
 // thread after its wait(), for others after the next barrier. MOST: copies of a thread between two waits, at most.
 // Or in groups: commit() ends one, wait_all_but<N>() waits for all but the N youngest; MOST counts the copies under way.

@@ -1,10 +1,9 @@
 // rms_norm, then quantize, of each row.
 // Formula:  NUMERICS 4, then 5
-// Grid:     one item per row; 1024 threads. Blocks past the rows bring the next launch's weights into L2.
+// Grid:     one item per row; 1024 threads.
 // Order:    thread t < 256 folds x_t, x_(t+256), ...; a tree within each warp; the 8 warps from the left.
 // Rounding: that of rms_norm, then that of quantize.
 // Traffic:  x twice (the second time from cache), weight once; codes, scales and sums once, pads included.
-#include "ahead.cuh"
 #include "canon.cuh"
 
 static const int CHAINS = 256, STRIDE = 4096;  // values that all threads quantise at a time, four each
@@ -12,20 +11,14 @@ static const int CHAINS = 256, STRIDE = 4096;  // values that all threads quanti
 // codes: (rows, padded); scales, sums: (rows, padded / 32); x: (rows, dim); weight: (dim,). dim is a multiple of 32,
 // padded of 128; what lies past dim becomes zero.
 extern "C" __global__ void __launch_bounds__(1024, 1)
-rms_norm_quantize(signed char* codes, float* scales, float* sums, const float* x, const float* weight,
-                  const unsigned char* ahead_a, const unsigned char* ahead_b, const unsigned char* ahead_c,
-                  long long bytes_a, long long bytes_b, long long bytes_c, int rows, int dim, int padded, float eps) {
+rms_norm_quantize(signed char* codes, float* scales, float* sums, const float* x, const float* weight, int rows, int dim,
+                  int padded, float eps) {
   __shared__ float groups[CHAINS / 32];
   const int t = (int)threadIdx.x, lane = t & 31, warp = t >> 5, mine = 4 * t;
   const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   float4 gain = zero;  // a weight, so it may come before the wait
   if (mine < dim) gain = *reinterpret_cast<const float4*>(weight + mine);
   pdl_launch_dependents();
-  if (const int part = (int)blockIdx.x - rows, parts = (int)gridDim.x - rows; part >= 0) {
-    bring(Ahead{ahead_a, bytes_a}, part, parts);
-    bring(Ahead{ahead_b, bytes_b}, part, parts);
-    bring(Ahead{ahead_c, bytes_c}, part, parts);
-  }
   pdl_wait();
   for (int row = (int)blockIdx.x; row < rows; row += (int)gridDim.x) {
     const float* in = x + (long long)row * dim;

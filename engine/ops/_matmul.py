@@ -17,7 +17,10 @@ MatmulPath = Literal["auto", "matvec", "gemm"]
 
 CHUNK = 128  # columns
 MATVEC_ROWS = 1  # auto takes the matvec up to this many activation rows, the gemm above; the bits are the same
-FLOAT_OUTPUTS, FLOAT_WARPS = 32, 8  # of a work item of a float matvec, which is one row; at most, each takes every eighth tile
+FLOAT_OUTPUTS, FLOAT_WARPS = (
+    32,
+    8,
+)  # of a work item of a float matvec, which is one row; at most, each takes every eighth tile
 GEMM_OUTPUTS, GEMM_ROWS, GEMM_THREADS = 128, 64, 128  # quantised weights; float weights: the same item by 256 threads
 FLOAT_GEMM_THREADS = 256
 _GEMM_CODES = {"Q8_0": 128, "Q4_0": 64, "Q5_0": 80, "Q4_K": 64, "Q5_K": 80, "Q6_K": 96}  # bytes of a row in a chunk

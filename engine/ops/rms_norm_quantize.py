@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from engine.device import Buffer, Stream
-from engine.ops._ahead import ahead_arguments
 from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
-from engine.weights import Weight
 
 BLOCK_THREADS = 1024
 
 
-def rms_norm_quantize(
-    stream: Stream, x: Buffer, weight: Buffer, *, eps: float, out: Quantized, ahead: Sequence[Weight] = ()
-) -> None:
-    """x (rows, dim), weight (dim,) float32, dim a multiple of 32 -> out, every pad written as zero.
-
-    `ahead`: the weights of the next launches.
-    """
+def rms_norm_quantize(stream: Stream, x: Buffer, weight: Buffer, *, eps: float, out: Quantized) -> None:
+    """x (rows, dim), weight (dim,) float32, dim a multiple of 32 -> out, every pad written as zero."""
     op = "rms_norm_quantize"
     rows, dim = require(op, "x", x, (None, None), np.float32)
     require(op, "weight", weight, (dim,), np.float32)
@@ -30,6 +21,5 @@ def rms_norm_quantize(
     width = padded(dim)
     require_quantized(op, out, rows, width)
     sizes = int32(op, "rows", rows), int32(op, "dim", dim), int32(op, "padded", width)
-    args = (out.codes, out.scales, out.sums, x, weight, *ahead_arguments(ahead), *sizes, np.float32(eps))
-    grid = blocks(rows) + (stream.device.multiprocessors - 1 if ahead else 0)
-    stream.launch(op, op, grid=grid, block=BLOCK_THREADS, args=args)
+    args = (out.codes, out.scales, out.sums, x, weight, *sizes, np.float32(eps))
+    stream.launch(op, op, grid=blocks(rows), block=BLOCK_THREADS, args=args)

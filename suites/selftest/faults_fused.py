@@ -51,10 +51,17 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="group-adds-row-0-to-all",
-        file="engine/kernels/matmul_group.cu",
-        old="p.added[row * p.stride + output]",
-        new="p.added[output]",
+        file="engine/kernels/products.cuh",
+        old="p.added[(long long)row(item) * p.stride + output(item)]",
+        new="p.added[output(item)]",
         checks=(f"{_KERNELS}matmul_group.py::test_widths[{{device}}-types0-704-3-None]",),
+    ),
+    Fault(
+        name="group-takes-the-bias-of-another-product",
+        file="engine/kernels/matmul_group.cu",
+        old="Product{y_b, weight_b, added_b, outputs_b, stride_b}",
+        new="Product{y_b, weight_b, added_a, outputs_b, stride_b}",
+        checks=(f"{_KERNELS}matmul_group.py::test_types[{{device}}-Q4_K+Q4_K+Q6_K-bias]",),
     ),
     Fault(
         name="group-launcher-takes-every-residual-for-a-bias",
@@ -66,8 +73,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gate-and-up-change-places",
         file="engine/kernels/matmul_swiglu.cu",
-        old="const float g = sum[0], u = sum[1];",
-        new="const float g = sum[1], u = sum[0];",
+        old="return {s < 2 ? gate : up, item / rows, s % 2};",
+        new="return {s < 2 ? up : gate, item / rows, s % 2};",
         checks=(f"{_KERNELS}matmul_swiglu.py::test_types[{{device}}-Q4_K]",),
     ),
     Fault(
