@@ -68,11 +68,18 @@ template <class Op> struct GemmCargo {
     block += CHUNK_BLOCKS;
   }
   __device__ __forceinline__ void store_scales(GemmStage<Op>& stage, int part) const {
+    if (Op::CHUNKS == 1 || part == 0)
+      store_scales_of<0>(stage);
+    else
+      store_scales_of<1>(stage);
+  }
+  // What the bits of a scale are depends on the part: known when compiled, it costs half the instructions.
+  template <int PART> __device__ __forceinline__ void store_scales_of(GemmStage<Op>& stage) const {
     const int output = threadIdx.x;
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++)
       stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
-          Op::scale(pair[b / 2], part * CHUNK_BLOCKS + b);
+          Op::scale(pair[b / 2], PART * CHUNK_BLOCKS + b);
   }
 };
 
