@@ -59,6 +59,13 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
+        name="gemm-pairs-a-sum-with-the-scale-of-the-neighbour-row",
+        file="engine/kernels/gemm.cuh",
+        old="(is_scale ? pair.scale : pair.sum) = term[b];",
+        new="(is_scale ? pair.scale : stage.terms[b][row / 2].of[1 - row % 2].sum) = term[b];",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+    ),
+    Fault(
         name="q8-0-product-is-not-fused",
         file="engine/kernels/weights.cuh",
         old=f"return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);{_SCALED}",
