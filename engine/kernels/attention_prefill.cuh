@@ -8,16 +8,13 @@ struct Running {
   float top, sum;
 };
 
-// Thread t adds up the p_j of query t and combines with the splits before.
-__device__ __forceinline__ void combine_sums(Running& running, PrefillShared& shared, int split, float top) {
-  const int t = (int)threadIdx.x, visible = shared.visible[t];
-  float sum = 0.0f;
-#pragma unroll 8
-  for (int j = 0; j < visible; j++) sum = __fadd_rn(sum, shared.p[j * TILE_STRIDE + t]);
+// Thread t combines l of query t with the splits before.
+__device__ __forceinline__ void combine_sums(Running& running, PrefillShared& shared, int split, float top, float sum) {
+  const int t = (int)threadIdx.x;
   if (split == 0) {
     running.top = top;
     running.sum = sum;
-  } else if (visible > 0) {
+  } else if (shared.visible[t] > 0) {
     const float highest = nan_max(running.top, top);
     const float before = exp32(__fsub_rn(running.top, highest)), after = exp32(__fsub_rn(top, highest));
     running.sum = __fmaf_rn(sum, after, __fmul_rn(running.sum, before));
@@ -27,38 +24,52 @@ __device__ __forceinline__ void combine_sums(Running& running, PrefillShared& sh
   }
 }
 
-// put(i, c, address) for every two neighbouring outputs o[i][c], o[i][c + 1] of this thread that there are.
-template <int D, class Put>
-__device__ __forceinline__ void for_outputs(float* out, const PrefillShared& shared, int head_dim, const Put& put) {
+// update(i, c, o[i][c]) gives what becomes of two neighbouring outputs of this thread as they lie in `out`. O lies there
+// between two splits: there is no room for it in registers, and it is needed seldom. A few are loaded at a time, so that
+// they do not wait for one another. `empty`: there is nothing yet.
+template <int D, class Update>
+__device__ __forceinline__ void update_outputs(float* out, const PrefillShared& shared, int head_dim, bool empty,
+                                               const Update& update) {
   const Place place = place_of_thread();
+  const int count = 4 / D;
 #pragma unroll
-  for (int i = 0; i < QUERIES; i++) {
-    const int head = shared.head[place.query(i)];
-    if (head < 0) continue;
-    float* at = out + (long long)head * head_dim;
+  for (int first = 0; first < QUERIES; first += count) {
+    float2 pair[count][4 * D];
 #pragma unroll
-    for (int c = 0; c < 8 * D; c += 2) {
-      const int d = place.column(c, 32 * D);
-      if (d < head_dim) put(i, c, reinterpret_cast<float2*>(at + d));
+    for (int i = 0; i < count; i++) {
+      const int head = shared.head[place.query(first + i)];
+      const float* row = out + (long long)head * head_dim + place.column(0, 32 * D);
+#pragma unroll
+      for (int u = 0; u < 4 * D; u++) {
+        pair[i][u] = make_float2(0.0f, 0.0f);
+        if (!empty && head >= 0 && place.column(2 * u, 32 * D) < head_dim)
+          pair[i][u] = *reinterpret_cast<const float2*>(row + (2 * u & 3) + (u >> 1) * 16);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < count; i++) {
+      const int head = shared.head[place.query(first + i)];
+      float* row = out + (long long)head * head_dim + place.column(0, 32 * D);
+#pragma unroll
+      for (int u = 0; u < 4 * D; u++)
+        if (head >= 0 && place.column(2 * u, 32 * D) < head_dim)
+          *reinterpret_cast<float2*>(row + (2 * u & 3) + (u >> 1) * 16) = update(first + i, 2 * u, pair[i][u]);
     }
   }
 }
 
-// Combines o of a split into O, which lies in `out`: there is no room for it in registers, and it is needed seldom.
 template <int D>
-__device__ __forceinline__ void combine_values(float* out, const float (&o)[QUERIES][8 * D],
-                                               const PrefillShared& shared, int split, int head_dim) {
+__device__ __forceinline__ void combine_values(float* out, const Folded<D>& folded, const PrefillShared& shared,
+                                               int split, int head_dim) {
   const Place place = place_of_thread();
-  for_outputs<D>(out, shared, head_dim, [&](int i, int c, float2* at) {
+  update_outputs<D>(out, shared, head_dim, split == 0, [&](int i, int c, float2 carried) {
+    const float x = folded.o[i][c], y = folded.o[i][c + 1];
+    if (split == 0) return make_float2(x, y);
     const int query = place.query(i);
-    if (split == 0) {
-      *at = make_float2(o[i][c], o[i][c + 1]);
-    } else if (shared.visible[query] > 0) {
-      const float before = shared.before[query], after = shared.after[query];
-      const float2 carried = *at;
-      *at = make_float2(__fmaf_rn(o[i][c], after, __fmul_rn(carried.x, before)),
-                        __fmaf_rn(o[i][c + 1], after, __fmul_rn(carried.y, before)));
-    }
+    if (shared.visible[query] == 0) return carried;
+    const float before = shared.before[query], after = shared.after[query];
+    return make_float2(__fmaf_rn(x, after, __fmul_rn(carried.x, before)),
+                       __fmaf_rn(y, after, __fmul_rn(carried.y, before)));
   });
 }
 
@@ -73,26 +84,30 @@ __device__ __forceinline__ void attend_tile_split(Running& running, PrefillShare
   {
     float s[QUERIES][KEYS];
     score_tile<Cell>(s, shared, keys, seen, q, head_dim, scale);
-    staged.load(values, row_words, 0, seen);
+    staged.start(values, row_words, seen);
+    staged.load(row_words);
     top = exponentiate_tile(shared, s, all);
   }
   staged.store(shared.values[0]);
   __syncthreads();  // the p_j and the first slice are there
-  float o[QUERIES][8 * D];
+  Folded<D> folded;
+  folded.sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < QUERIES; i++)
 #pragma unroll
-    for (int c = 0; c < 8 * D; c++) o[i][c] = 0.0f;
+    for (int c = 0; c < 8 * D; c++) folded.o[i][c] = 0.0f;
   for (int base = 0, buffer = 0; base < seen; base += staged.ROWS, buffer ^= 1) {
     const bool more = base + staged.ROWS < seen;
-    if (more) staged.load(values, row_words, base + staged.ROWS, seen);
-    if (base == 0 && t < TILE) combine_sums(running, shared, split, top);
-    if (place_of_thread().column(0, 32 * D) < head_dim)
-      fold_slice<D>(o, shared, shared.values[buffer], base, min(staged.ROWS, seen - base), all);
-    if (more) staged.store(shared.values[buffer ^ 1]);
-    __syncthreads();  // the slice is used up, the next is there; at the end `before` and `after` are there
+    if (more) staged.load(row_words);
+    fold_slice<D>(folded, shared, shared.values[buffer], base, min(staged.ROWS, seen - base), all);
+    if (more) {
+      staged.store(shared.values[buffer ^ 1]);
+      __syncthreads();  // the slice is used up, the next is there
+    }
   }
-  combine_values<D>(out, o, shared, split, head_dim);
+  if (t < TILE) combine_sums(running, shared, split, top, folded.sum);
+  __syncthreads();  // `before` and `after` are there
+  combine_values<D>(out, folded, shared, split, head_dim);
   __syncthreads();  // shared memory is written again for the next split
 }
 
@@ -115,10 +130,9 @@ __device__ __forceinline__ void attend_tile(PrefillShared& shared, float* out, c
   if (t < TILE) shared.before[t] = running.sum;
   __syncthreads();
   const Place place = place_of_thread();
-  for_outputs<D>(out, shared, head_dim, [&](int i, int, float2* at) {  // out_d = O_d / L
+  update_outputs<D>(out, shared, head_dim, false, [&](int i, int, float2 carried) {  // out_d = O_d / L
     const float sum = shared.before[place.query(i)];
-    const float2 carried = *at;
-    *at = make_float2(__fdiv_rn(carried.x, sum), __fdiv_rn(carried.y, sum));
+    return make_float2(__fdiv_rn(carried.x, sum), __fdiv_rn(carried.y, sum));
   });
   __syncthreads();  // shared memory is written again for the next item
 }

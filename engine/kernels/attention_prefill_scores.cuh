@@ -60,11 +60,11 @@ __device__ __forceinline__ void fold_scores(float (&s)[QUERIES][KEYS], const Pre
                                             const Place& place) {
   const float *queries = shared.queries[buffer], *keys = shared.keys[buffer] + place.key(0);
 #pragma unroll 4
-  for (int d = 0; d < DIMS; d++) {
+  for (int d = 0; d < DIMS; d++, queries += TILE_STRIDE, keys += SPLIT) {
     float q[QUERIES], k[KEYS];
-    load_queries(q, queries + d * TILE_STRIDE, place);
+    load_queries(q, queries, place);
 #pragma unroll
-    for (int j = 0; j < KEYS; j += 4) load_four(k + j, keys + d * SPLIT + j * 4);
+    for (int j = 0; j < KEYS; j += 4) load_four(k + j, keys + j * 4);
 #pragma unroll
     for (int j = 0; j < KEYS; j++)
 #pragma unroll

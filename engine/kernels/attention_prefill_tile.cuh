@@ -6,7 +6,7 @@ static const int TILE = 64;  // queries of a block
 static const int PREFILL_THREADS = 128, WARPS = PREFILL_THREADS / 32;
 static const int QUERIES = 8, KEYS = 16;  // of a thread in the product of queries and keys
 static const int STEP_DIMS = 16;          // values of every key in shared memory at a time, at most
-static const int SLICE_CELLS = 1024;      // cells of values in shared memory at a time
+static const int SLICE_CELLS = 2048;      // cells of values in shared memory at a time
 static const int TILE_STRIDE = TILE + 4;  // of what lies query by query: other keys, other banks
 
 // Thread t's part of a tile whose rows are queries and whose columns are keys, or values of a head. Both come from
@@ -40,7 +40,7 @@ struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
   int visible[TILE];                // keys of the split
   int head[TILE];                   // row * heads + head of each query, -1 past the last
 };
-static_assert(sizeof(PrefillShared) == 79872, "PREFILL_SHARED in engine/ops/attention.py");
+static_assert(sizeof(PrefillShared) == 88064, "PREFILL_SHARED in engine/ops/attention.py");
 
 __device__ __forceinline__ void load_four(float* to, const float* from) {
   const float4 four = *reinterpret_cast<const float4*>(from);
@@ -95,7 +95,7 @@ __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, float 
   for (int j = 0; j < KEYS; j++) {  // those that a query does not see are not used
     float p[QUERIES];
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++) p[i] = exp32(__fsub_rn(s[i][j], top[i]));
+    for (int i = 0; i < QUERIES; i++) p[i] = exp32_to_88(__fsub_rn(s[i][j], top[i]));
     float* to = shared.p + place.key(j) * TILE_STRIDE + place.row();
     *reinterpret_cast<float4*>(to) = make_float4(p[0], p[1], p[2], p[3]);
     *reinterpret_cast<float4*>(to + 32) = make_float4(p[4], p[5], p[6], p[7]);

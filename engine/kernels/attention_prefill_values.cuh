@@ -3,54 +3,57 @@
 #include "attention_prefill_tile.cuh"
 
 
-// D * 128 columns of values, the last ones zero: ROWS rows in shared memory at a time. A warp brings a row in pieces of
-// 128 cells, four of them in a thread.
+// Values of a split on their way to shared memory, where a row has D * 128 cells, the last ones zero. ROWS rows at a
+// time: neighbouring threads bring neighbouring pieces.
 template <class Cell, int D> struct StagedValues {
-  static const int ROWS = SLICE_CELLS / (128 * D), PIECES = SLICE_CELLS / 4 / PREFILL_THREADS;
-  uint4 four[PIECES];
+  static const int CELLS = Packed<Cell>::PER_PIECE, ROWS = SLICE_CELLS / (128 * D);
+  static const int THREADS = 128 * D / CELLS, STEP = PREFILL_THREADS / THREADS;  // of a row; rows that all bring at once
+  static const int PIECES = ROWS / STEP;
+  const unsigned* from;  // this thread's place in the first row of the next slice
+  int row, column;       // of this thread in a slice; the column in cells
+  int left;              // rows from its first one to the end of what is visible
+  uint4 piece[PIECES];
 
-  // `words`: the values of the split, of which rows `base` .. below `end` are loaded.
-  __device__ __forceinline__ void load(const unsigned* words, int row_words, int base, int end) {
+  __device__ __forceinline__ void start(const unsigned* words, int row_words, int seen) {
+    row = (int)threadIdx.x / THREADS;
+    column = (int)threadIdx.x % THREADS * CELLS;
+    from = words + row * row_words + column / Packed<Cell>::PER_WORD;
+    left = column / Packed<Cell>::PER_WORD < row_words ? seen - row : 0;
+  }
+  __device__ __forceinline__ void load(int row_words) {
+    const int words = row_words - column / Packed<Cell>::PER_WORD;  // of the row from here
 #pragma unroll
-    for (int u = 0; u < PIECES; u++) {
-      const int row = base + row_of(u), at = column_of(u) / Packed<Cell>::PER_WORD;
-      four[u] = load_four_cells(words + row * row_words, at, row < end ? row_words : 0);
-    }
+    for (int u = 0; u < PIECES; u++)
+      piece[u] = load_piece(from + u * STEP * row_words, 0, u * STEP < left ? words : 0, row_words % 4 == 0);
+    from += ROWS * row_words;
+    left -= ROWS;
   }
   __device__ __forceinline__ void store(float* to) const {
 #pragma unroll
     for (int u = 0; u < PIECES; u++) {
-      float cells[Packed<Cell>::PER_PIECE];
-      unpack_piece<Cell>(cells, four[u]);
-      *reinterpret_cast<float4*>(to + row_of(u) * 128 * D + column_of(u)) =
-          make_float4(cells[0], cells[1], cells[2], cells[3]);
+      float v[CELLS];
+      unpack_piece<Cell>(v, piece[u]);
+      float* at = to + (row + u * STEP) * 128 * D + column;
+#pragma unroll
+      for (int e = 0; e < CELLS; e += 4)
+        *reinterpret_cast<float4*>(at + e) = make_float4(v[e], v[e + 1], v[e + 2], v[e + 3]);
     }
-  }
-  static __device__ __forceinline__ int row_of(int u) { return ((int)threadIdx.x >> 5) + WARPS * (u / D); }
-  static __device__ __forceinline__ int column_of(int u) { return 4 * ((int)threadIdx.x & 31) + 128 * (u % D); }
-  static __device__ __forceinline__ uint4 load_four_cells(const unsigned* row, int at, int row_words) {
-    if (Packed<Cell>::PER_WORD == 1) return load_piece(row, at, row_words, row_words % 4 == 0);
-    uint4 four = make_uint4(0u, 0u, 0u, 0u);
-    if (row_words % 2 == 0) {
-      if (at < row_words) {
-        const uint2 two = *reinterpret_cast<const uint2*>(row + at);
-        four.x = two.x, four.y = two.y;
-      }
-    } else {
-      if (at < row_words) four.x = row[at];
-      if (at + 1 < row_words) four.y = row[at + 1];
-    }
-    return four;
   }
 };
 
-// Folds `count` keys from `base` on, whose values lie at `values`, into o. Keys below `all` are seen by all queries.
+// What a thread carries through the values of a split: l of query t % TILE, o of its queries and columns.
+template <int D> struct Folded {
+  float sum;
+  float o[QUERIES][8 * D];
+};
+
+// Folds `count` keys from `base` on, whose values lie at `values`. Keys below `all` are seen by all queries.
 template <int D>
-__device__ __forceinline__ void fold_slice(float (&o)[QUERIES][8 * D], const PrefillShared& shared, const float* values,
+__device__ __forceinline__ void fold_slice(Folded<D>& folded, const PrefillShared& shared, const float* values,
                                            int base, int count, int all) {
   const Place place = place_of_thread();
-  const float* p_row = shared.p + base * TILE_STRIDE;
-  const float* v_row = values + place.column(0, 32 * D);
+  const float *p_row = shared.p + base * TILE_STRIDE, *v_row = values + place.column(0, 32 * D);
+  const int own = (int)threadIdx.x % TILE;
   float p[QUERIES], v[8 * D];
   if (base + count <= all) {
 #pragma unroll 4
@@ -58,10 +61,11 @@ __device__ __forceinline__ void fold_slice(float (&o)[QUERIES][8 * D], const Pre
       load_queries(p, p_row + j * TILE_STRIDE, place);
 #pragma unroll
       for (int c = 0; c < 8 * D; c += 4) load_four(v + c, v_row + j * 128 * D + c * 4);
+      folded.sum = __fadd_rn(folded.sum, p_row[j * TILE_STRIDE + own]);
 #pragma unroll
       for (int c = 0; c < 8 * D; c++)
 #pragma unroll
-        for (int i = 0; i < QUERIES; i++) o[i][c] = __fmaf_rn(p[i], v[c], o[i][c]);
+        for (int i = 0; i < QUERIES; i++) folded.o[i][c] = __fmaf_rn(p[i], v[c], folded.o[i][c]);
     }
     return;
   }
@@ -69,11 +73,12 @@ __device__ __forceinline__ void fold_slice(float (&o)[QUERIES][8 * D], const Pre
     load_queries(p, p_row + j * TILE_STRIDE, place);
 #pragma unroll
     for (int c = 0; c < 8 * D; c += 4) load_four(v + c, v_row + j * 128 * D + c * 4);
+    if (base + j < shared.visible[own]) folded.sum = __fadd_rn(folded.sum, p_row[j * TILE_STRIDE + own]);
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {
       if (base + j >= shared.visible[place.query(i)]) continue;
 #pragma unroll
-      for (int c = 0; c < 8 * D; c++) o[i][c] = __fmaf_rn(p[i], v[c], o[i][c]);
+      for (int c = 0; c < 8 * D; c++) folded.o[i][c] = __fmaf_rn(p[i], v[c], folded.o[i][c]);
     }
   }
 }
