@@ -26,12 +26,12 @@ __device__ __forceinline__ void combine_sums(Running& running, PrefillShared& sh
 
 // update(i, c, o[i][c]) gives what becomes of two neighbouring outputs of this thread as they lie in `out`. O lies there
 // between two splits: there is no room for it in registers, and it is needed seldom. A few are loaded at a time, so that
-// they do not wait for one another. `empty`: there is nothing yet.
-template <int D, class Update>
+// they do not wait for one another. `empty`: there is nothing yet. WHOLE: every query and every column exists.
+template <int D, bool WHOLE, class Update>
 __device__ __forceinline__ void update_outputs(float* out, const PrefillShared& shared, int head_dim, bool empty,
                                                const Update& update) {
   const Place place = place_of_thread();
-  const int count = 4 / D;
+  const int count = (WHOLE ? 8 : 4) / D;
 #pragma unroll
   for (int first = 0; first < QUERIES; first += count) {
     float2 pair[count][4 * D];
@@ -42,7 +42,7 @@ __device__ __forceinline__ void update_outputs(float* out, const PrefillShared& 
 #pragma unroll
       for (int u = 0; u < 4 * D; u++) {
         pair[i][u] = make_float2(0.0f, 0.0f);
-        if (!empty && head >= 0 && place.column(2 * u, 32 * D) < head_dim)
+        if (!empty && (WHOLE || (head >= 0 && place.column(2 * u, 32 * D) < head_dim)))
           pair[i][u] = *reinterpret_cast<const float2*>(row + (2 * u & 3) + (u >> 1) * 16);
       }
     }
@@ -52,21 +52,22 @@ __device__ __forceinline__ void update_outputs(float* out, const PrefillShared& 
       float* row = out + (long long)head * head_dim + place.column(0, 32 * D);
 #pragma unroll
       for (int u = 0; u < 4 * D; u++)
-        if (head >= 0 && place.column(2 * u, 32 * D) < head_dim)
+        if (WHOLE || (head >= 0 && place.column(2 * u, 32 * D) < head_dim))
           *reinterpret_cast<float2*>(row + (2 * u & 3) + (u >> 1) * 16) = update(first + i, 2 * u, pair[i][u]);
     }
   }
 }
 
-template <int D>
+// WHOLE: also, every query sees a key of this split.
+template <int D, bool WHOLE>
 __device__ __forceinline__ void combine_values(float* out, const Folded<D>& folded, const PrefillShared& shared,
                                                int split, int head_dim) {
   const Place place = place_of_thread();
-  update_outputs<D>(out, shared, head_dim, split == 0, [&](int i, int c, float2 carried) {
+  update_outputs<D, WHOLE>(out, shared, head_dim, split == 0, [&](int i, int c, float2 carried) {
     const float x = folded.o[i][c], y = folded.o[i][c + 1];
     if (split == 0) return make_float2(x, y);
     const int query = place.query(i);
-    if (shared.visible[query] == 0) return carried;
+    if (!WHOLE && shared.visible[query] == 0) return carried;
     const float before = shared.before[query], after = shared.after[query];
     return make_float2(__fmaf_rn(x, after, __fmul_rn(carried.x, before)),
                        __fmaf_rn(y, after, __fmul_rn(carried.y, before)));
@@ -99,7 +100,7 @@ __device__ __forceinline__ void attend_tile_split(Running& running, PrefillShare
   for (int base = 0, buffer = 0; base < seen; base += staged.ROWS, buffer ^= 1) {
     const bool more = base + staged.ROWS < seen;
     if (more) staged.load(row_words);
-    fold_slice<D>(folded, shared, shared.values[buffer], base, min(staged.ROWS, seen - base), all);
+    fold_slice<D, StagedValues<Cell, D>::ROWS>(folded, shared, shared.values[buffer], base, all, seen);
     if (more) {
       staged.store(shared.values[buffer ^ 1]);
       __syncthreads();  // the slice is used up, the next is there
@@ -107,7 +108,10 @@ __device__ __forceinline__ void attend_tile_split(Running& running, PrefillShare
   }
   if (t < TILE) combine_sums(running, shared, split, top, folded.sum);
   __syncthreads();  // `before` and `after` are there
-  combine_values<D>(out, folded, shared, split, head_dim);
+  if (all > 0 && head_dim == 128 * D && shared.head[TILE - 1] >= 0)
+    combine_values<D, true>(out, folded, shared, split, head_dim);
+  else
+    combine_values<D, false>(out, folded, shared, split, head_dim);
   __syncthreads();  // shared memory is written again for the next split
 }
 
@@ -130,7 +134,7 @@ __device__ __forceinline__ void attend_tile(PrefillShared& shared, float* out, c
   if (t < TILE) shared.before[t] = running.sum;
   __syncthreads();
   const Place place = place_of_thread();
-  update_outputs<D>(out, shared, head_dim, false, [&](int i, int, float2 carried) {  // out_d = O_d / L
+  update_outputs<D, false>(out, shared, head_dim, false, [&](int i, int, float2 carried) {  // out_d = O_d / L
     const float sum = shared.before[place.query(i)];
     return make_float2(__fdiv_rn(carried.x, sum), __fdiv_rn(carried.y, sum));
   });

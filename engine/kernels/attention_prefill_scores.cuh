@@ -2,26 +2,25 @@
 #pragma once
 #include "attention_prefill_tile.cuh"
 
-// The values of the tile's queries and of this thread's keys (t and t + 128) for one step of DIMS, on their way to
-// shared memory. Zero past the head and past the last query and key: a padded step reaches no bit of a p_j.
+// The values of the tile's queries and of this warp's keys for one step of DIMS, on their way to shared memory. Zero past
+// the head and past the last query and key: a padded step reaches no bit of a p_j.
 template <class Cell> struct StagedKeys {
-  static const int PIECES = 2, DIMS = PIECES * Packed<Cell>::PER_PIECE;  // 16 of float16, 8 of float32
-  static const int COUNT = SPLIT / PREFILL_THREADS, ROWS = PREFILL_THREADS / 8;  // eight threads bring a query
-  uint4 key[COUNT][PIECES];
+  static const int CELLS = Packed<Cell>::PER_PIECE, DIMS = 2 * CELLS;  // two pieces: 16 of float16, 8 of float32
+  static const int COUNT = SPLIT / WARPS / 16, ROWS = PREFILL_THREADS / 8;  // two threads bring a key, eight a query
+  uint4 key[COUNT];
   float2 query[TILE / ROWS];
+
+  static __device__ __forceinline__ int number(int i) { return ((int)threadIdx.x >> 5) * (SPLIT / WARPS) + 16 * i + ((int)threadIdx.x >> 1 & 15); }
 
   // `words`: the first key, of which `seen` are visible.
   __device__ __forceinline__ void load(const PrefillShared& shared, const unsigned* words, int seen, const float* q,
                                        int d0, int head_dim) {
     const int t = (int)threadIdx.x, d = d0 + 2 * (t & 7), row_words = head_dim / Packed<Cell>::PER_WORD;
+    const int at = d0 / Packed<Cell>::PER_WORD + 4 * (t & 1);
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-      const int j = t + PREFILL_THREADS * i;
-#pragma unroll
-      for (int u = 0; u < PIECES; u++)
-        key[i][u] = load_piece(words + (long long)j * row_words, d0 / Packed<Cell>::PER_WORD + 4 * u,
-                               j < seen ? row_words : 0, row_words % 4 == 0);
-    }
+    for (int i = 0; i < COUNT; i++)
+      key[i] = load_piece(words + (long long)number(i) * row_words, at, number(i) < seen ? row_words : 0,
+                          row_words % 4 == 0);
 #pragma unroll
     for (int i = 0; i < TILE / ROWS; i++) {
       const int head = shared.head[(t >> 3) + i * ROWS];
@@ -31,17 +30,13 @@ template <class Cell> struct StagedKeys {
     }
   }
   __device__ __forceinline__ void store(PrefillShared& shared, int buffer) const {
-    const int t = (int)threadIdx.x, cells = Packed<Cell>::PER_PIECE;
+    const int t = (int)threadIdx.x;
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
-      float* to = shared.keys[buffer] + t + PREFILL_THREADS * i;
+      float k[CELLS];
+      unpack_piece<Cell>(k, key[i]);
 #pragma unroll
-      for (int u = 0; u < PIECES; u++) {
-        float k[cells];
-        unpack_piece<Cell>(k, key[i][u]);
-#pragma unroll
-        for (int e = 0; e < cells; e++) to[(u * cells + e) * SPLIT] = k[e];
-      }
+      for (int e = 0; e < CELLS; e++) shared.keys[buffer][((t & 1) * CELLS + e) * SPLIT + number(i)] = k[e];
     }
     float* to = shared.queries[buffer] + 2 * (t & 7) * TILE_STRIDE + (t >> 3);
     if (2 * (t & 7) < DIMS) {
@@ -54,22 +49,40 @@ template <class Cell> struct StagedKeys {
   }
 };
 
-// One step of DIMS of the chains of this thread's queries and keys.
-template <int DIMS>
-__device__ __forceinline__ void fold_scores(float (&s)[QUERIES][KEYS], const PrefillShared& shared, int buffer,
-                                            const Place& place) {
-  const float *queries = shared.queries[buffer], *keys = shared.keys[buffer] + place.key(0);
-#pragma unroll 4
-  for (int d = 0; d < DIMS; d++, queries += TILE_STRIDE, keys += SPLIT) {
-    float q[QUERIES], k[KEYS];
+// What one step of the chains of this thread's scores takes.
+struct ScoreStep {
+  float q[QUERIES], k[KEYS];
+
+  __device__ __forceinline__ void load(const float* queries, const float* keys, const Place& place) {
     load_queries(q, queries, place);
 #pragma unroll
     for (int j = 0; j < KEYS; j += 4) load_four(k + j, keys + j * 4);
+  }
+  __device__ __forceinline__ void fold(float (&s)[QUERIES][KEYS]) const {
 #pragma unroll
     for (int j = 0; j < KEYS; j++)
 #pragma unroll
       for (int i = 0; i < QUERIES; i++) s[i][j] = __fmaf_rn(q[i], k[j], s[i][j]);
   }
+};
+
+// DIMS steps of the chains of this thread's queries and keys, each loaded while the one before is folded.
+template <int DIMS>
+__device__ __forceinline__ void fold_scores(float (&s)[QUERIES][KEYS], const PrefillShared& shared, int buffer,
+                                            const Place& place) {
+  const float *queries = shared.queries[buffer], *keys = shared.keys[buffer] + place.key(0);
+  ScoreStep now, next;
+  now.load(queries, keys, place);
+#pragma unroll 1
+  for (int d = 0; d < DIMS - 2; d += 2, queries += 2 * TILE_STRIDE, keys += 2 * SPLIT) {
+    next.load(queries + TILE_STRIDE, keys + SPLIT, place);
+    now.fold(s);
+    now.load(queries + 2 * TILE_STRIDE, keys + 2 * SPLIT, place);
+    next.fold(s);
+  }
+  next.load(queries + TILE_STRIDE, keys + SPLIT, place);
+  now.fold(s);
+  next.fold(s);
 }
 
 // The s_j of this thread's queries and keys of the split whose keys start at `words`. `seen`: keys that some query of
