@@ -56,7 +56,7 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
 }
 
 // out, q: (rows, heads, head_dim); the rest as above. _128, _256: the widest head.
-extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
+extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 3)
 attention_prefill_f32_128(float* out, const float* q, const float* keys, const float* values, const int* position,
                           int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
   DYN_SHARED(PrefillShared, shared);
@@ -68,7 +68,7 @@ attention_prefill_f32_256(float* out, const float* q, const float* keys, const f
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<float, 2>(*shared, out, q, keys, values, position, Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
-extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
+extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 3)
 attention_prefill_f16_128(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                           const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
                           float scale) {

@@ -31,7 +31,7 @@ template <int D, bool WHOLE, class Update>
 __device__ __forceinline__ void update_outputs(float* out, const PrefillShared& shared, int head_dim, bool empty,
                                                const Update& update) {
   const Place place = place_of_thread();
-  const int count = (WHOLE ? 8 : 4) / D;
+  const int count = 4 / D;
 #pragma unroll
   for (int first = 0; first < QUERIES; first += count) {
     float2 pair[count][4 * D];
@@ -81,14 +81,11 @@ __device__ __forceinline__ void attend_tile_split(Running& running, PrefillShare
                                                   int seen, int head_dim, float scale) {
   const int t = (int)threadIdx.x, row_words = head_dim / Packed<Cell>::PER_WORD;
   StagedValues<Cell, D> staged;
-  float top;
-  {
-    float s[QUERIES][KEYS];
-    score_tile<Cell>(s, shared, keys, seen, q, head_dim, scale);
-    staged.start(values, row_words, seen);
-    staged.load(row_words);
-    top = exponentiate_tile(shared, s, all);
-  }
+  float tops[QUERIES];
+  score_tile<Cell>(shared, tops, keys, all, seen, q, head_dim, scale);
+  staged.start(values, row_words, seen);
+  staged.load(row_words);
+  const float top = exponentiate_tile(shared, tops, seen > HALF ? 2 * KEYS : KEYS);
   staged.store(shared.values[0]);
   __syncthreads();  // the p_j and the first slice are there
   Folded<D> folded;

@@ -47,60 +47,39 @@ template <int D> struct Folded {
   float o[QUERIES][8 * D];
 };
 
-// What one key adds to it.
-template <int D> struct ValueStep {
-  float p[QUERIES], v[8 * D], own;
-
-  __device__ __forceinline__ void load(const float* p_row, const float* v_row, const Place& place) {
-    load_queries(p, p_row, place);
-#pragma unroll
-    for (int c = 0; c < 8 * D; c += 4) load_four(v + c, v_row + c * 4);
-    own = p_row[(int)threadIdx.x % TILE];
-  }
-  __device__ __forceinline__ void fold(Folded<D>& folded) const {
-    folded.sum = __fadd_rn(folded.sum, own);
-#pragma unroll
-    for (int c = 0; c < 8 * D; c++)
-#pragma unroll
-      for (int i = 0; i < QUERIES; i++) folded.o[i][c] = __fmaf_rn(p[i], v[c], folded.o[i][c]);
-  }
-  // Only where key `j` is seen.
-  __device__ __forceinline__ void fold_visible(Folded<D>& folded, const int* visible, int j, const Place& place) const {
-    if (j < visible[(int)threadIdx.x % TILE]) folded.sum = __fadd_rn(folded.sum, own);
-#pragma unroll
-    for (int i = 0; i < QUERIES; i++) {
-      if (j >= visible[place.query(i)]) continue;
-#pragma unroll
-      for (int c = 0; c < 8 * D; c++) folded.o[i][c] = __fmaf_rn(p[i], v[c], folded.o[i][c]);
-    }
-  }
-};
-
-// Folds the keys `base` .. `seen` - 1, at most ROWS, whose values lie at `values`; each is loaded while the one before is
-// folded. Keys below `all` are seen by all queries.
+// Folds the keys `base` .. `seen` - 1, at most ROWS, whose values lie at `values`. Keys below `all` are seen by all
+// queries.
 template <int D, int ROWS>
 __device__ __forceinline__ void fold_slice(Folded<D>& folded, const PrefillShared& shared, const float* values,
                                            int base, int all, int seen) {
   const Place place = place_of_thread();
-  const float *p_row = shared.p + base * TILE_STRIDE, *v_row = values + place.column(0, 32 * D);
-  const int row = 128 * D;
-  ValueStep<D> now, next;
+  const int own = (int)threadIdx.x % TILE;
+  const float* v_rows = values + place.column(0, 32 * D);
+  float p[QUERIES], v[8 * D];
   if (base + ROWS <= all) {
-    now.load(p_row, v_row, place);
-#pragma unroll 1
-    for (int j = 0; j < ROWS - 2; j += 2, p_row += 2 * TILE_STRIDE, v_row += 2 * row) {
-      next.load(p_row + TILE_STRIDE, v_row + row, place);
-      now.fold(folded);
-      now.load(p_row + 2 * TILE_STRIDE, v_row + 2 * row, place);
-      next.fold(folded);
+#pragma unroll
+    for (int j = 0; j < ROWS; j++) {
+      load_queries(p, shared.p + shared.at(base + j, place.row()));
+#pragma unroll
+      for (int c = 0; c < 8 * D; c += 4) load_four(v + c, v_rows + j * 128 * D + c * 4);
+      folded.sum = __fadd_rn(folded.sum, shared.p[shared.at(base + j, own)]);
+#pragma unroll
+      for (int c = 0; c < 8 * D; c++)
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++) folded.o[i][c] = __fmaf_rn(p[i], v[c], folded.o[i][c]);
     }
-    next.load(p_row + TILE_STRIDE, v_row + row, place);
-    now.fold(folded);
-    next.fold(folded);
     return;
   }
-  for (int j = base; j < min(base + ROWS, seen); j++, p_row += TILE_STRIDE, v_row += row) {
-    now.load(p_row, v_row, place);
-    now.fold_visible(folded, shared.visible, j, place);
+  for (int j = 0; j < min(ROWS, seen - base); j++) {
+    load_queries(p, shared.p + shared.at(base + j, place.row()));
+#pragma unroll
+    for (int c = 0; c < 8 * D; c += 4) load_four(v + c, v_rows + j * 128 * D + c * 4);
+    if (base + j < shared.visible[own]) folded.sum = __fadd_rn(folded.sum, shared.p[shared.at(base + j, own)]);
+#pragma unroll
+    for (int i = 0; i < QUERIES; i++) {
+      if (base + j >= shared.visible[place.query(i)]) continue;
+#pragma unroll
+      for (int c = 0; c < 8 * D; c++) folded.o[i][c] = __fmaf_rn(p[i], v[c], folded.o[i][c]);
+    }
   }
 }
