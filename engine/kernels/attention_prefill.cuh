@@ -24,9 +24,9 @@ __device__ __forceinline__ void combine_sums(Running& running, PrefillShared& sh
   }
 }
 
-// update(i, c, o[i][c]) gives what becomes of two neighbouring outputs of this thread as they lie in `out`. O lies there
-// between two splits: there is no room for it in registers, and it is needed seldom. A few are loaded at a time, so that
-// they do not wait for one another. `empty`: there is nothing yet. WHOLE: every query and every column exists.
+// update(i, c, o[i][c] and o[i][c + 1]) gives what becomes of two neighbouring outputs of this thread in `out`, where O
+// lies between two splits: there is no room for it in registers, and it is needed seldom. A few are loaded at a time,
+// so that they do not wait for one another. `empty`: there is nothing yet. WHOLE: every query and every column exists.
 template <int D, bool WHOLE, class Update>
 __device__ __forceinline__ void update_outputs(float* out, const PrefillShared& shared, int head_dim, bool empty,
                                                const Update& update) {
@@ -58,7 +58,7 @@ __device__ __forceinline__ void update_outputs(float* out, const PrefillShared& 
   }
 }
 
-// WHOLE: also, every query sees a key of this split.
+// Combines o of a split with the splits before. WHOLE: also, every query sees a key of this split.
 template <int D, bool WHOLE>
 __device__ __forceinline__ void combine_values(float* out, const Folded<D>& folded, const PrefillShared& shared,
                                                int split, int head_dim) {

@@ -2,8 +2,8 @@
 #pragma once
 #include "attention_prefill_tile.cuh"
 
-// The values of the tile's queries and of half of a split's keys for one step of DIMS, on their way to shared memory. Zero
-// past the head and past the last query and key: a padded step reaches no bit of a p_j.
+// The values of the tile's queries and of half of a split's keys for one step of DIMS, on their way to shared memory.
+// Zero past the head and past the last query and key: a padded step reaches no bit of a p_j.
 template <class Cell> struct StagedKeys {
   static const int CELLS = Packed<Cell>::PER_PIECE, DIMS = 2 * CELLS;  // two pieces: 16 of float16, 8 of float32
   static const int KEY_ROWS = PREFILL_THREADS / 2, QUERY_ROWS = PREFILL_THREADS / 8;  // brought at once
@@ -65,8 +65,8 @@ __device__ __forceinline__ void fold_scores(float (&s)[QUERIES][KEYS], const flo
   }
 }
 
-// Puts the scaled scores of a half that starts at key `first` of the split where p_j will lie, and their maxima over what
-// is seen into top. Keys below `all` are seen by all queries.
+// Puts the scaled scores of the half that starts at key `first` of the split where p_j will lie, and their maxima over
+// what is seen into top. Keys below `all` are seen by all queries.
 __device__ __forceinline__ void keep_scores(PrefillShared& shared, float (&top)[QUERIES], float (&s)[QUERIES][KEYS],
                                             int first, int all, float scale) {
   const Place place = place_of_thread();
@@ -94,7 +94,7 @@ __device__ __forceinline__ void keep_scores(PrefillShared& shared, float (&top)[
   }
 }
 
-// The s_j of the split whose keys start at `words` into shared.p, and their maxima of this thread's into top. `seen`:
+// The s_j of the split whose keys start at `words` into shared.p, and the maxima of this thread's into top. `seen`:
 // keys that some query of the tile sees.
 template <class Cell>
 __device__ __forceinline__ void score_tile(PrefillShared& shared, float (&top)[QUERIES], const unsigned* words, int all,

@@ -4,11 +4,11 @@
 
 static const int TILE = 64;  // queries of a block
 static const int PREFILL_THREADS = 128, WARPS = PREFILL_THREADS / 32;
-static const int QUERIES = 8, KEYS = 8;   // of a thread in the product of queries and keys
-static const int HALF = SPLIT / 2;        // keys that a tile is multiplied with at a time
-static const int STEP_DIMS = 16;          // values of every key in shared memory at a time, at most
-static const int SLICE_CELLS = 1024;      // cells of values in shared memory at a time
-static const int Q_STRIDE = TILE + 4;     // keeps neighbouring values of a query in different banks
+static const int QUERIES = 8, KEYS = 8;  // of a thread in the product of queries and keys
+static const int HALF = SPLIT / 2;       // keys that a tile is multiplied with at a time
+static const int STEP_DIMS = 16;         // values of every key in shared memory at a time, at most
+static const int SLICE_CELLS = 1024;     // cells of values in shared memory at a time
+static const int Q_STRIDE = TILE + 4;    // keeps neighbouring values of a query in different banks
 
 // Thread t's part of a tile whose rows are queries and whose columns are keys, or values of a head. Both come from
 // shared memory in pieces of four. Lanes that differ in bit 0 alone read the same queries, lanes that differ in bit 1
@@ -29,9 +29,9 @@ __device__ __forceinline__ Place place_of_thread() { return {(int)threadIdx.x >>
 
 struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
   union {
-    float p[SPLIT * TILE];  // by at()
-    struct {
-      float first_half[HALF * TILE];  // of the scores
+    float p[SPLIT * TILE];  // by at(): the s_j, then the p_j
+    struct {              // while there are scores of the first half only
+      float first_half[HALF * TILE];
       float keys[2][STEP_DIMS * HALF];
       float queries[2][STEP_DIMS * Q_STRIDE];
     };

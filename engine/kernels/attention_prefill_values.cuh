@@ -7,7 +7,8 @@
 // time: neighbouring threads bring neighbouring pieces.
 template <class Cell, int D> struct StagedValues {
   static const int CELLS = Packed<Cell>::PER_PIECE, ROWS = SLICE_CELLS / (128 * D);
-  static const int THREADS = 128 * D / CELLS, STEP = PREFILL_THREADS / THREADS;  // of a row; rows that all bring at once
+  static const int THREADS = 128 * D / CELLS;         // of a row
+  static const int STEP = PREFILL_THREADS / THREADS;  // rows that all threads bring at once
   static const int PIECES = ROWS / STEP;
   const unsigned* from;  // this thread's place in the first row of the next slice
   int row, column;       // of this thread in a slice; the column in cells
