@@ -21,6 +21,13 @@ __device__ __forceinline__ void pdl_launch_dependents() {
 #endif
 }
 
+// Whether a multiprocessor has more than 164 KiB of shared memory.
+#if __CUDA_ARCH__ >= 900
+static constexpr bool LARGE_SHARED = true;
+#else
+static constexpr bool LARGE_SHARED = false;
+#endif
+
 // 16 bytes that are read once and never written by any kernel (weights): past L1.
 __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   uint4 v;

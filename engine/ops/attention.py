@@ -14,8 +14,9 @@ from engine.ops.checks import blocks, int32, refuse, require
 SPLIT = 256  # keys of a split
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
-PREFILL_TILE = 32  # queries of a block
+PREFILL_TILE = 64  # queries of a block
 PREFILL_THREADS = 128
+PREFILL_SHARED = 75776  # bytes: PrefillShared in engine/kernels/attention_prefill_tile.cuh
 SPLIT_THREADS = 288  # a thread per key of a split, and a warp that adds up
 
 Variant = Literal["auto", "split", "prefill"]
@@ -129,7 +130,8 @@ def checked_step(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scal
 def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
     kernel = f"attention_prefill_{step.kind}_{128 if step.head_dim <= 128 else 256}"
     grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
-    stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=(out, *step.inputs()))
+    args = (out, *step.inputs())
+    stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=args, shared=PREFILL_SHARED)
 
 
 def _split(stream: Stream, step: Step, scratch: Scratch, out: Buffer) -> None:
