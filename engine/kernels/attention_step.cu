@@ -9,29 +9,20 @@
 //           query and split once each way; q once per split, k, v, a row of each table and the results once.
 #include "step_combine.cuh"
 
-static_assert(sizeof(StepShared) == 55456, "engine/ops/attention_step.py asks for it");
+static_assert(sizeof(StepShared) == 88224, "engine/ops/attention_step.py asks for it");
 
-// Items of a step at `position`: those of M queries each.
-template <int M> __device__ __forceinline__ int item_count(int position, const StepSizes& n) {
-  return n.kv_heads * ((n.group() + M - 1) / M) * (position / SPLIT + 1);
+// Items of a step at `position`, of `room` queries each, and one of them.
+__device__ __forceinline__ int tiles_of(int room, const StepSizes& n) {
+  return room == 1 ? n.group : (n.group + MOST_QUERIES - 1) / MOST_QUERIES;
 }
-template <int M> __device__ __forceinline__ StepItem item_at(int at, int position, const StepSizes& n) {
-  const int group = n.group(), tiles = (group + M - 1) / M, tile = at % tiles;
-  const int kv_head = at / tiles % n.kv_heads, first = at / (n.kv_heads * tiles) * SPLIT, rest = position - first;
-  return {kv_head * group + tile * M, min(M, group - tile * M), kv_head, first, min(rest, SPLIT), rest < SPLIT};
+__device__ __forceinline__ int item_count(int room, int position, const StepSizes& n) {
+  return n.kv_heads * tiles_of(room, n) * (position / SPLIT + 1);
 }
-
-// The items of M queries, walked with a grid stride.
-template <class Cell, int WIDEST, int M>
-__device__ __forceinline__ void attend_row(StepShared& shared, const NewHeads& in, Cell* keys, Cell* values,
-                                           const StepScratch& scratch, const StepOutputs& to, int position,
-                                           const StepSizes& n, float scale) {
-  for (int at = (int)blockIdx.x; at < item_count<M>(position, n); at += (int)gridDim.x) {
-    const StepItem item = item_at<M>(at, position, n);
-    const Attended<M> found = attend_split<Cell, WIDEST, M>(shared, in, keys, values, position, n, item, scale);
-    finish_split<M>(shared, found, scratch, to, n, item, position / SPLIT + 1);
-    __syncthreads();  // shared memory is written again for the next item
-  }
+__device__ __forceinline__ StepItem item_at(int at, int room, int position, const StepSizes& n) {
+  const int tiles = tiles_of(room, n), split = at / (n.kv_heads * tiles), within = at - split * (n.kv_heads * tiles);
+  const int kv_head = within / tiles, tile = within - kv_head * tiles, rest = position - split * SPLIT;
+  return {kv_head * n.group + tile * room, min(room, n.group - tile * room), room, kv_head, split * SPLIT,
+          min(rest, SPLIT), rest < SPLIT};
 }
 
 // Asks, ahead of the wait, for what the first item of this block is likely to read, in `most` blocks at most. It comes
@@ -40,8 +31,8 @@ template <class Cell>
 __device__ __forceinline__ void ask_early(const NewHeads& in, const Cell* keys, const Cell* values, const int* position,
                                           const StepSizes& n, int most) {
   const int now = glance(position), at = (int)blockIdx.x;
-  if (now < 0 || now >= n.context || at >= min(item_count<MOST_QUERIES>(now, n), most)) return;
-  const StepItem item = item_at<MOST_QUERIES>(at, now, n);
+  if (now < 0 || now >= n.context || at >= min(item_count(MOST_QUERIES, now, n), most)) return;
+  const StepItem item = item_at(at, MOST_QUERIES, now, n);
   const long long cell = ((long long)item.kv_head * n.context + item.first) * n.head_dim;
   const long long turn = (long long)now * n.pairs;
   const auto ask = [](const void* from, int bytes) {
@@ -57,7 +48,7 @@ __device__ __forceinline__ void ask_early(const NewHeads& in, const Cell* keys, 
   }
 }
 
-// Items of a query each if there are up to `narrow` of them, else of up to MOST_QUERIES.
+// All items of a step, walked with a grid stride: of a query each if there are up to `narrow` of them.
 template <class Cell, int WIDEST>
 __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* values, const StepScratch& scratch,
                                      const StepOutputs& to, const int* position, const StepSizes& n, float scale,
@@ -68,53 +59,57 @@ __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* value
   pdl_wait();
   const int now = position[0];
   if (now < 0 || now >= n.context) return;
-  if (n.heads * (now / SPLIT + 1) <= narrow)
-    attend_row<Cell, WIDEST, 1>(*shared, in, keys, values, scratch, to, now, n, scale);
-  else
-    attend_row<Cell, WIDEST, MOST_QUERIES>(*shared, in, keys, values, scratch, to, now, n, scale);
+  const int room = item_count(1, now, n) <= narrow ? 1 : MOST_QUERIES;
+#pragma unroll 1
+  for (int at = (int)blockIdx.x; at < item_count(room, now, n); at += (int)gridDim.x) {
+    const StepItem item = item_at(at, room, now, n);
+    const Attended found = attend_split<Cell, WIDEST>(*shared, in, keys, values, now, n, item, scale);
+    finish_split(*shared, found, scratch, to, n, item, now / SPLIT + 1);
+    __syncthreads();  // shared memory is written again for the next item
+  }
 }
 
 // out: (heads, head_dim) or null; codes: (padded,), scales, sums: (padded / 32,) or null, what lies past the heads
 // becomes zero; keys, values: (kv_heads, context, head_dim), the cells of this position are written; o, m, l, arrivals:
 // as StepScratch; q, k, v, weights and tables: as NewHeads; position: (1,). head_dim is a multiple of 32. A position
 // outside the context is passed over. _128, _256: the widest head.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 4)
-attention_step_f32_128(float* out, signed char* codes, float* scales, float* sums, float* keys, float* values,
-                       float* o, float* m, float* l, unsigned* arrivals, const float* q, const float* k,
-                       const float* v, const float* q_weight, const float* k_weight, const float* cos,
-                       const float* sin, const int* position, int heads, int kv_heads, int head_dim, int context,
-                       int pairs, int padded, float eps, float scale, int narrow) {
+extern "C" __global__ void __launch_bounds__(STEP_THREADS, 2)
+attention_step_f32_128(float* out, signed char* codes, float* scales, float* sums, float* keys, float* values, float* o,
+                       float* m, float* l, unsigned* arrivals, const float* q, const float* k, const float* v,
+                       const float* q_weight, const float* k_weight, const float* cos, const float* sin,
+                       const int* position, int heads, int kv_heads, int group, int head_dim, int context, int pairs,
+                       int padded, float eps, float scale, int narrow) {
   step<float, 128>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
                    StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                   StepSizes{heads, kv_heads, head_dim, context, pairs}, scale, narrow);
+                   StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
 }
 extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-attention_step_f32_256(float* out, signed char* codes, float* scales, float* sums, float* keys, float* values,
-                       float* o, float* m, float* l, unsigned* arrivals, const float* q, const float* k,
-                       const float* v, const float* q_weight, const float* k_weight, const float* cos,
-                       const float* sin, const int* position, int heads, int kv_heads, int head_dim, int context,
-                       int pairs, int padded, float eps, float scale, int narrow) {
+attention_step_f32_256(float* out, signed char* codes, float* scales, float* sums, float* keys, float* values, float* o,
+                       float* m, float* l, unsigned* arrivals, const float* q, const float* k, const float* v,
+                       const float* q_weight, const float* k_weight, const float* cos, const float* sin,
+                       const int* position, int heads, int kv_heads, int group, int head_dim, int context, int pairs,
+                       int padded, float eps, float scale, int narrow) {
   step<float, 256>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
                    StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                   StepSizes{heads, kv_heads, head_dim, context, pairs}, scale, narrow);
+                   StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
 }
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 4)
+extern "C" __global__ void __launch_bounds__(STEP_THREADS, 2)
 attention_step_f16_128(float* out, signed char* codes, float* scales, float* sums, unsigned short* keys,
                        unsigned short* values, float* o, float* m, float* l, unsigned* arrivals, const float* q,
-                       const float* k, const float* v, const float* q_weight, const float* k_weight,
-                       const float* cos, const float* sin, const int* position, int heads, int kv_heads,
-                       int head_dim, int context, int pairs, int padded, float eps, float scale, int narrow) {
+                       const float* k, const float* v, const float* q_weight, const float* k_weight, const float* cos,
+                       const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim,
+                       int context, int pairs, int padded, float eps, float scale, int narrow) {
   step<unsigned short, 128>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
                             StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                            StepSizes{heads, kv_heads, head_dim, context, pairs}, scale, narrow);
+                            StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
 }
 extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
 attention_step_f16_256(float* out, signed char* codes, float* scales, float* sums, unsigned short* keys,
                        unsigned short* values, float* o, float* m, float* l, unsigned* arrivals, const float* q,
-                       const float* k, const float* v, const float* q_weight, const float* k_weight,
-                       const float* cos, const float* sin, const int* position, int heads, int kv_heads,
-                       int head_dim, int context, int pairs, int padded, float eps, float scale, int narrow) {
+                       const float* k, const float* v, const float* q_weight, const float* k_weight, const float* cos,
+                       const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim,
+                       int context, int pairs, int padded, float eps, float scale, int narrow) {
   step<unsigned short, 256>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
                             StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                            StepSizes{heads, kv_heads, head_dim, context, pairs}, scale, narrow);
+                            StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
 }

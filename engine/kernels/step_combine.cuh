@@ -48,6 +48,7 @@ __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* fact
                                                const StepScratch& from, const StepSizes& n, const StepItem& item,
                                                int visited) {
   const int t = (int)threadIdx.x, warp = t >> 5, half = n.head_dim / 2, splits = (n.context + SPLIT - 1) / SPLIT;
+#pragma unroll 1
   for (int start = 0; start < item.queries * half; start += STEP_THREADS) {
     const int at = start + t, query = at / half;  // two values of a query
     const bool mine = query < item.queries;
@@ -56,6 +57,7 @@ __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* fact
     const long long scalars = (long long)(item.head + warp) * splits;  // of the query that this warp finds factors for
     float carried = __uint_as_float(0xff800000u), sum = 0.0f;
     float2 value = make_float2(0.0f, 0.0f);
+#pragma unroll 1
     for (int base = 0; base < visited; base += BATCH) {
       const int count = min(BATCH, visited - base);
       float2 part[BATCH];
@@ -91,6 +93,7 @@ __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* fact
 __device__ __forceinline__ void put_results(const StepShared& shared, const float4* result, const StepOutputs& to,
                                             const StepSizes& n, const StepItem& item) {
   const int t = (int)threadIdx.x, total = item.queries * n.head_dim, first = item.head * n.head_dim;
+#pragma unroll 1
   for (int start = 0; start + 128 * (t >> 5) < total; start += 4 * STEP_THREADS) {
     const int at = start + 4 * t;
     float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -111,6 +114,7 @@ __device__ __forceinline__ void put_results(const StepShared& shared, const floa
     }
   }
   if (to.codes == nullptr || item.head + item.queries < n.heads) return;
+#pragma unroll 1
   for (int col = n.heads * n.head_dim + t; col < to.padded; col += STEP_THREADS) {
     to.codes[col] = 0;
     if ((col & 31) == 0) to.scales[col >> 5] = to.sums[col >> 5] = 0.0f;
@@ -118,8 +122,7 @@ __device__ __forceinline__ void put_results(const StepShared& shared, const floa
 }
 
 // What a split gave: if it is the only one its results, else into the scratch; the block that arrives last combines.
-template <int M>
-__device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
+__device__ __forceinline__ void finish_split(StepShared& shared, const Attended& split, const StepScratch& scratch,
                                              const StepOutputs& to, const StepSizes& n, const StepItem& item,
                                              int visited) {
   const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT;
@@ -128,7 +131,7 @@ __device__ __forceinline__ void finish_split(StepShared& shared, const Attended<
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
   __syncthreads();  // the values are used up
 #pragma unroll
-  for (int i = 0; i < M; i++) {
+  for (int i = 0; i < MOST_QUERIES; i++) {
     if (i >= item.queries) continue;
     if (t < n.head_dim) {
       if (alone) result[i * n.head_dim + t] = split.o[i];

@@ -4,10 +4,9 @@
 
 static const int STEP_THREADS = 256;
 
-// Sizes of a step of one row. `pairs`: of values that rope turns, in every head.
+// Sizes of a step of one row. `group`: query heads of a key head; `pairs`: of values that rope turns, in every head.
 struct StepSizes {
-  int heads, kv_heads, head_dim, context, pairs;
-  __device__ __forceinline__ int group() const { return heads / kv_heads; }
+  int heads, kv_heads, group, head_dim, context, pairs;
 };
 
 // What the products of the step left, and what turns it. q: (heads, head_dim), k, v: (kv_heads, head_dim), weights:
@@ -50,8 +49,10 @@ __device__ __forceinline__ void turned_head(float* normed, const float* in, cons
 #pragma unroll
   for (int u = 0; u < PER_LANE; u++) {
     const int i = lane + 32 * u;
-    if (i < pairs) put(i, __fmaf_rn(x[u], c[u], -__fmul_rn(normed[i + pairs], s[u])));
-    else if (i < 2 * pairs) put(i, __fmaf_rn(x[u], c[u], __fmul_rn(normed[i - pairs], s[u])));
-    else if (i < head_dim) put(i, x[u]);
+    if (i >= head_dim) continue;
+    const bool turns = i < 2 * pairs, first = i < pairs;
+    const float other = __fmul_rn(normed[!turns ? i : first ? i + pairs : i - pairs], s[u]);
+    const float turned = __fmaf_rn(x[u], c[u], first ? -other : other);
+    put(i, turns ? turned : x[u]);
   }
 }

@@ -14,8 +14,8 @@ from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 OP = "attention_step"
 LARGEST_HEAD = 256
 TILE = 4  # queries of an item, at most
-RESIDENT = 4  # blocks that a multiprocessor holds at once
-SHARED = 55456  # bytes of StepShared
+RESIDENT = 2  # blocks that a multiprocessor holds at once
+SHARED = 88224  # bytes of StepShared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,10 @@ def attention_step(
     scratch.require_room(OP, heads * splits(context), head_dim)
     width = padded(heads * head_dim)
     results = _results(out, heads * head_dim, width)
+    group = heads // kv_heads
     sizes = {
-        "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "context": context, "pairs": pairs, "padded": width,
+        "heads": heads, "kv_heads": kv_heads, "group": group, "head_dim": head_dim, "context": context, "pairs": pairs,
+        "padded": width,
     }  # fmt: skip
     counts = [int32(OP, name, size) for name, size in sizes.items()]
     narrow = stream.device.multiprocessors
@@ -89,7 +91,7 @@ def attention_step(
         *results, keys, values, *scratch.parts, arrivals, new.q, new.k, new.v, new.q_weight, new.k_weight, cos, sin,
         position, *counts, np.float32(eps), np.float32(scale), np.int32(narrow),
     )  # fmt: skip
-    tiles = kv_heads * -(-heads // kv_heads // TILE)
+    tiles = kv_heads * -(-group // TILE)
     items = max(tiles * splits(context), min(heads * splits(context), narrow))
     kind, widest = "f32" if keys.dtype == np.float32 else "f16", 128 if head_dim <= 128 else 256
     grid = blocks(min(items, RESIDENT * narrow))
