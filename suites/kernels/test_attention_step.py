@@ -177,6 +177,13 @@ def test_a_nan_shows_exactly_where_it_is_visible(device: Device, name: str, at: 
     assert np.isnan(expected[1]).all() if at < GRID_CASE.position else np.isfinite(expected[1]).all()
 
 
+def test_many_splits(device: Device) -> None:
+    """The largest score lies in the first batch of splits and counts for those after it."""
+    tensors = MANY_SPLITS.tensors()
+    tensors["keys"][0, 1000] = 20 * tensors["q"][0, 0]
+    _check(device, MANY_SPLITS, tensors)
+
+
 def test_far_scores(device: Device) -> None:
     """Scores that differ by more than exp can hold, within a split and from split to split, in both directions."""
     tensors = GRID_CASE.tensors()
@@ -187,7 +194,7 @@ def test_far_scores(device: Device) -> None:
 
 
 def test_part_of_a_head_turns(device: Device) -> None:
-    _check(device, Case(heads=4, kv_heads=2, head_dim=96, position=9, pairs=20))
+    _check(device, Case(heads=6, kv_heads=2, head_dim=96, position=9, pairs=20))
 
 
 def test_the_last_cell_of_the_cache(device: Device) -> None:
