@@ -22,6 +22,13 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}rms_norm_quantize.py::test_shapes[{{device}}-(2, 704)-None]",),
     ),
     Fault(
+        name="step-takes-the-first-head-of-a-group-for-all",
+        file="engine/kernels/attention_step.cu",
+        old="kv_head * n.group + tile * room, min(",
+        new="kv_head * n.group, min(",
+        checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
+    ),
+    Fault(
         name="step-turns-the-first-half-forwards",
         file="engine/kernels/step_heads.cuh",
         old="first ? -other : other",
@@ -32,7 +39,7 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         name="step-keeps-the-new-key-to-itself",
         file="engine/kernels/step_split.cuh",
         old="if (is_key && appends)",
-        new="if (is_key && !appends)",
+        new="if (is_key && item.head < 0)",
         checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
     ),
     Fault(

@@ -188,13 +188,13 @@ static uint64_t atomic_load(const void* address, int bytes) {
 }
 
 static uint64_t atomic_exchange(void* address, uint64_t expected, uint64_t desired, int bytes) {
-  const int relaxed = __ATOMIC_RELAXED;
+  const int success = __ATOMIC_ACQ_REL, failure = __ATOMIC_ACQUIRE;  // last_to_arrive hands over what workers wrote
   if (bytes == 4) {
     uint32_t seen = (uint32_t)expected;
-    __atomic_compare_exchange_n((uint32_t*)address, &seen, (uint32_t)desired, false, relaxed, relaxed);
+    __atomic_compare_exchange_n((uint32_t*)address, &seen, (uint32_t)desired, false, success, failure);
     return seen;
   }
-  __atomic_compare_exchange_n((uint64_t*)address, &expected, desired, false, relaxed, relaxed);
+  __atomic_compare_exchange_n((uint64_t*)address, &expected, desired, false, success, failure);
   return expected;
 }
 
