@@ -11,6 +11,9 @@ static inline void pdl_launch_dependents() {}
 
 static inline uint4 load_streaming(const uint4* address) { return *address; }
 
+static inline void prefetch_l2(const unsigned char*, unsigned) {}
+static inline int glance(const int*) { return 0; }
+
 // cp.async. Copies as late as the GPU may: at the wait, so that a use before it finds what was there before.
 template <int MOST> struct AsyncCopies {
   struct Copy {
@@ -41,6 +44,16 @@ template <int MOST> struct AsyncCopies {
     count = left;
   }
 };
+
+// atom.acq_rel.inc. In check mode the blocks that came before hand over what they wrote: see checker.h.
+static inline bool last_to_arrive(unsigned* counter, unsigned count) {
+  const unsigned before =
+      simt::read_modify_write(counter, [&](unsigned old) { return old >= count - 1 ? 0u : old + 1u; });
+#ifdef SIMT_CHECK
+  simt::api.arrived(counter, before == count - 1);
+#endif
+  return before == count - 1;
+}
 
 // mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
 static inline void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const int (&c)[4],
