@@ -9,7 +9,7 @@ from engine.device import Counters
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
-FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "qk_rope_append", "attention_combine_quantize")
+FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "attention_step")
 
 
 def steps_taken(log: LaunchLog) -> int:
@@ -93,7 +93,7 @@ class Tally:
         return Engagement(asked="batched", engaged=engaged, reason=reason, detail=f"{rows} rows in {steps} steps")
 
     def _fused(self, toggles: Toggles, log: LaunchLog) -> Engagement:
-        """Each one-row step has at least one kernel that stands for several: qk_rope_append takes every model."""
+        """Each one-row step has at least one kernel that stands for several: attention_step takes most heads."""
         count = sum(n for name, n in log.executed().items() if name.startswith(FUSED))
         detail = f"{count} launches of fused kernels"
         if toggles.fused == "off":

@@ -19,12 +19,11 @@ CACHES = ("keys", "values")
 # How many leading arguments a kernel writes, by the start of its name; the longest that fits counts, 1 where none does.
 _OUTPUTS = {
     "advance": 4,
-    "attention_combine_quantize": 3,
     "attention_split": 3,
+    "attention_step": 10,
     "kv_append": 2,
     "matmul_group": 3,
     "matmul_swiglu": 3,
-    "qk_rope_append": 3,
     "quantize": 3,
     "rms_norm_quantize": 3,
 }
@@ -33,7 +32,7 @@ _PRODUCTS = {
     "output": "logits", "token_embd": "logits",
 }  # fmt: skip
 _RESIDUALS = {"attn_output": "attn_residual", "ffn_down": "ffn_residual", "down": "ffn_residual"}
-_ROTATED = {"qk_norm": "_norm", "rope": "_rope", "qk_rope_append": "_rope"}
+_ROTATED = {"qk_norm": "_norm", "rope": "_rope"}
 _QUANTIZED = ("codes", "scales", "sums")
 _NUMBERED = re.compile(r"^(?:blk|keys|values)\.(\d+)")
 
@@ -71,7 +70,7 @@ def outputs(kernel: str) -> int:
 
 def in_place(kernel: str) -> bool:
     """Whether a kernel reads what it writes without taking it a second time."""
-    return kernel.startswith(("rope", "qk_rope_append"))
+    return kernel.startswith("rope")
 
 
 def written(launch: Launch) -> list[Buffer]:
@@ -200,6 +199,6 @@ def _value_name(module: str, buffer: str, role: str, source: str) -> str:
         case "keys" | "values":
             return stem if part else ""
     if stem in _QUANTIZED:
-        made = {"attention_quantize": "attention", "matmul_swiglu": "swiglu"}.get(module, role or source)
+        made = {"attention_step": "attention", "matmul_swiglu": "swiglu"}.get(module, role or source)
         return f"{made}.{stem}" if made else ""
     return ""

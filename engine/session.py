@@ -120,7 +120,7 @@ class Session:
 
     def poison(self) -> None:
         """Fill scratch and every cache cell that has not been written with NaN: a step may read none of them."""
-        keep = {"cos", "sin", "position", "tokens", "count", "tokens_out"}
+        keep = {"cos", "sin", "position", "tokens", "count", "tokens_out", "arrivals"}
         for buffer in self._arena:
             if buffer.name.startswith(("keys.", "values.")):
                 content = buffer.read()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from harness.schema import Ceiling
 
 EMBEDDING, ATTENTION = "embedding", "attention"  # how the names of kernels begin that read a table, or a cache
+ATTENTION_STEP = "attention_step"  # of those, the ones that append to the cache as well
 FLOAT_TYPES = ("F32", "F16", "BF16")
 READ, INT8, FLOAT32 = "read", "int8_mma", "fp32_fma"  # names of ceilings
 SCALES = {"GB/s": 1e9, "TOP/s": 1e12}
@@ -188,7 +189,8 @@ def _cache(call: Call, step: Step, *, reads: bool) -> tuple[float, float]:
     caches = {buffer.name: buffer for buffer in call.buffers if _CACHE.search(buffer.name)}
     if not caches:
         return 0.0, 0.0
-    positions = step.position + step.rows if reads else step.rows
+    appends = not reads or call.kernel.startswith(ATTENTION_STEP)
+    positions = (step.position + step.rows) * reads + step.rows * appends
     cell = step.kv_heads * step.head_dim
     moved = sum(positions * cell * buffer.nbytes / math.prod(buffer.shape) for buffer in caches.values())
     keys = sum(step.position + row + 1 for row in range(step.rows))

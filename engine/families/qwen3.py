@@ -150,6 +150,7 @@ class Buffers:
     quantized: Quantized  # room for the widest input of a matmul
     gated: Quantized  # (1, ff padded): the input of ffn_down where it is made while `quantized` is read
     scratch: Scratch  # partial results of attention splits
+    arrivals: Buffer  # (heads,) int32: splits that are done, counted within a launch; zero between launches
 
     @property
     def max_batch(self) -> int:
@@ -185,12 +186,13 @@ def plan(arena: Arena, spec: Qwen3, *, context: int, max_batch: int, logit_rows:
     arena.plan("gated_codes", (1, gated), np.int8)
     arena.plan("gated_scales", (1, gated // 32), np.float32)
     arena.plan("gated_sums", (1, gated // 32), np.float32)
+    arena.plan("arrivals", (spec.heads,), np.int32)
     for name, partials in attention_scratch(max_batch, spec.heads, spec.head_dim, context).items():
         arena.plan(name, partials, np.float32)
 
 
 def buffers(arena: Arena, spec: Qwen3) -> Buffers:
-    """The allocated buffers under their names, with the RoPE tables filled in."""
+    """The allocated buffers under their names, with the RoPE tables filled in and the counters at zero."""
     named = (
         "tokens",
         "position",
@@ -206,6 +208,7 @@ def buffers(arena: Arena, spec: Qwen3) -> Buffers:
         "gate",
         "up",
         "logits",
+        "arrivals",
     )
     found = Buffers(
         **{name: arena[name] for name in named},
@@ -218,6 +221,7 @@ def buffers(arena: Arena, spec: Qwen3) -> Buffers:
     cos, sin = rope_table(spec.rope, found.cos.shape[0])
     found.cos.write(cos)
     found.sin.write(sin)
+    found.arrivals.fill(0)
     return found
 
 

@@ -14,14 +14,16 @@ from engine.families.qwen3 import Buffers, Layer, Weights
 from engine.ops.activations import Activations, activations
 from engine.ops.add import add
 from engine.ops.attention import attention
-from engine.ops.attention_quantize import attention_quantize
+from engine.ops.attention_step import NewHeads, attention_step, takes_heads
+from engine.ops.kv_append import kv_append
 from engine.ops.matmul import matmul
 from engine.ops.matmul_group import Product, groupable, matmul_group
 from engine.ops.matmul_swiglu import matmul_swiglu, takes
-from engine.ops.qk_rope_append import qk_rope_append
-from engine.ops.quantize import BLOCK, padded
+from engine.ops.qk_norm import qk_norm
+from engine.ops.quantize import padded
 from engine.ops.rms_norm import rms_norm
 from engine.ops.rms_norm_quantize import rms_norm_quantize
+from engine.ops.rope import rope
 from engine.ops.swiglu import swiglu
 from engine.weights import Weight
 
@@ -30,7 +32,6 @@ def region(stream: Stream, w: Weights, b: Buffers) -> None:
     """All layers for one row at `b.position`: b.x in, b.x out, keys and values appended."""
     x, q, k, v = (buffer.rows(0, 1) for buffer in (b.x, b.q, b.k, b.v))
     spec = w.spec
-    heads, kv_heads = (1, spec.heads, spec.head_dim), (1, spec.kv_heads, spec.head_dim)
     for i, layer in enumerate(w.layers):
         a = _normed(stream, b, x, layer.attn_norm, (layer.attn_q, layer.attn_k, layer.attn_v), eps=spec.eps)
         projections = (
@@ -39,11 +40,14 @@ def region(stream: Stream, w: Weights, b: Buffers) -> None:
             Product(weight=layer.attn_v, out=v, added=layer.attn_v_bias),
         )
         _products(stream, b, a, projections)
-        qk_rope_append(
-            stream, q.reshape(*heads), k.reshape(*kv_heads), v.reshape(*kv_heads), layer.attn_q_norm,
-            layer.attn_k_norm, b.cos, b.sin, b.position, eps=spec.eps, keys=b.keys[i], values=b.values[i],
-        )  # fmt: skip
-        a = _attended(stream, b, q.reshape(*heads), i, layer.attn_output)
+        new = NewHeads(
+            q=q.reshape(1, spec.heads, spec.head_dim),
+            k=k.reshape(1, spec.kv_heads, spec.head_dim),
+            v=v.reshape(1, spec.kv_heads, spec.head_dim),
+            q_weight=layer.attn_q_norm,
+            k_weight=layer.attn_k_norm,
+        )
+        a = _attended(stream, b, new, i, layer.attn_output, eps=spec.eps)
         _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),))
         a = _normed(stream, b, x, layer.ffn_norm, (layer.ffn_gate, layer.ffn_up), eps=spec.eps)
         a = _gated(stream, b, a, layer)
@@ -87,16 +91,22 @@ def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Pro
                 add(stream, product.out, product.added, out=product.out)
 
 
-def _attended(stream: Stream, b: Buffers, q: Buffer, i: int, consumer: Weight) -> Activations:
-    scale = np.float32(1.0 / np.sqrt(np.float64(q.shape[2])))
+def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weight, *, eps: float) -> Activations:
+    head_dim = new.q.shape[2]
+    scale = np.float32(1.0 / np.sqrt(np.float64(head_dim)))
     attended = b.attended.rows(0, 1)
-    if consumer.quantized and q.shape[2] % BLOCK == 0:
-        out = b.quantized.view(1, padded(attended.shape[1]))
-        attention_quantize(
-            stream, q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=out
+    if takes_heads(head_dim):
+        quantized = b.quantized.view(1, padded(attended.shape[1])) if consumer.quantized else None
+        attention_step(
+            stream, new, b.cos, b.sin, b.position, eps=eps, scale=scale, keys=b.keys[i], values=b.values[i],
+            scratch=b.scratch, arrivals=b.arrivals, out=quantized or attended,
         )  # fmt: skip
-        return Activations(values=attended, quantized=out)
-    attention(stream, q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=attended)
+        return Activations(values=attended, quantized=quantized)
+    for heads, weight in ((new.q, new.q_weight), (new.k, new.k_weight)):
+        qk_norm(stream, heads, weight, eps=eps, out=heads)
+        rope(stream, heads, b.cos, b.sin, b.position)
+    kv_append(stream, new.k, new.v, b.position, keys=b.keys[i], values=b.values[i])
+    attention(stream, new.q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=attended)
     return activations(stream, attended, (consumer,), scratch=b.quantized)
 
 

@@ -2,11 +2,12 @@
 // Formula:  NUMERICS 10
 // Grid:     attention_split: one item per key head, split of 256 keys and tile of 4 or 8 queries, 288 threads; then
 //           attention_combine: one item per head of a row, a thread per value of a head. attention_prefill: one item
-//           per key head and tile of 32 queries, 128 threads, which takes all splits. A query is one head of one row.
+//           per key head and tile of 64 queries, 128 threads, which takes all splits. A query is one head of one row.
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread.
 // Rounding: as in the formula.
-// Traffic:  visible keys and values once per tile of queries, q once per tile and split, out once; attention_split also
-//           writes head_dim + 2 floats per query and split, which attention_combine reads.
+// Traffic:  visible keys and values once per tile of queries, q twice per tile and split; attention_prefill writes and
+//           reads out once per split, attention_split writes head_dim + 2 floats per query and split, which
+//           attention_combine reads.
 #include "attention_combine.cuh"
 #include "attention_prefill.cuh"
 #include "attention_split.cuh"
@@ -56,31 +57,33 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
 }
 
 // out, q: (rows, heads, head_dim); the rest as above. _128, _256: the widest head.
-extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 3)
+extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
 attention_prefill_f32_128(float* out, const float* q, const float* keys, const float* values, const int* position,
                           int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
-  __shared__ PrefillShared shared;
-  attend_tiles<float, 1>(shared, out, q, keys, values, position, Step{rows, heads, kv_heads, head_dim, context}, scale);
+  DYN_SHARED(PrefillShared, shared);
+  attend_tiles<float, 1>(*shared, out, q, keys, values, position,
+                         Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
 attention_prefill_f32_256(float* out, const float* q, const float* keys, const float* values, const int* position,
                           int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
-  __shared__ PrefillShared shared;
-  attend_tiles<float, 2>(shared, out, q, keys, values, position, Step{rows, heads, kv_heads, head_dim, context}, scale);
+  DYN_SHARED(PrefillShared, shared);
+  attend_tiles<float, 2>(*shared, out, q, keys, values, position,
+                         Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
-extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 3)
+extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, LARGE_SHARED ? 3 : 2)
 attention_prefill_f16_128(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                           const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
                           float scale) {
-  __shared__ PrefillShared shared;
-  attend_tiles<unsigned short, 1>(shared, out, q, keys, values, position,
+  DYN_SHARED(PrefillShared, shared);
+  attend_tiles<unsigned short, 1>(*shared, out, q, keys, values, position,
                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
 attention_prefill_f16_256(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                           const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
                           float scale) {
-  __shared__ PrefillShared shared;
-  attend_tiles<unsigned short, 2>(shared, out, q, keys, values, position,
+  DYN_SHARED(PrefillShared, shared);
+  attend_tiles<unsigned short, 2>(*shared, out, q, keys, values, position,
                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
 }

@@ -18,11 +18,13 @@ __device__ __forceinline__ float warp_nan_max(float x) {
 // Sum of all 32 lanes in every lane: the tree 16, 8, 4, 2, 1 of NUMERICS 4. All 32 lanes take part.
 __device__ __forceinline__ float warp_sum(float x) { return butterfly_sum(x); }
 
-// exp(x), NUMERICS 2: +0 below -87, exp(88) above 88, NaN stays NaN.
-__device__ __forceinline__ float exp32(float x) {
-  const float inside = x > 88.0f ? 88.0f : x < -87.0f || is_nan(x) ? 0.0f : x;
-  const int exponent = __float2int_rn(__fmul_rn(inside, 0x1.715476p+0f));
-  const float n = __int2float_rn(exponent);
+// exp(x), NUMERICS 2, for an x of at most 88 or NaN: +0 below -87, NaN stays NaN.
+__device__ __forceinline__ float exp32_to_88(float x) {
+  const bool below = x < -87.0f;  // two cheap selections, because one of the result becomes a branch
+  const float inside = below ? -87.0f : x;
+  const float shift = 0x1.8p+23f;  // adding it rounds to an integer, half to even, and leaves that in the lowest bits
+  const float shifted = __fadd_rn(__fmul_rn(inside, 0x1.715476p+0f), shift);
+  const float n = __fsub_rn(shifted, shift);
   float r = __fmaf_rn(n, -0x1.62e4p-1f, inside);
   r = __fmaf_rn(n, -0x1.7f7d1cp-20f, r);
   float p = __uint_as_float(0x3950a8c8u);
@@ -32,9 +34,12 @@ __device__ __forceinline__ float exp32(float x) {
   p = __fmaf_rn(p, r, __uint_as_float(0x3e2aaaabu));
   p = __fmaf_rn(p, r, __uint_as_float(0x3f000000u));
   p = __fadd_rn(__fmaf_rn(__fmul_rn(p, r), r, r), 1.0f);
-  const float scaled = __int_as_float(__float_as_int(p) + (int)((unsigned)exponent << 23));
-  return is_nan(x) ? x : x < -87.0f ? 0.0f : scaled;
+  const unsigned power = (__float_as_uint(shifted) << 23) + 0x3f800000u;  // of the float 2^n
+  return __fmul_rn(p, __uint_as_float(below ? 0u : power));                // exact: the result is normal, or 0
 }
+
+// exp(x), NUMERICS 2: +0 below -87, exp(88) above 88, NaN stays NaN.
+__device__ __forceinline__ float exp32(float x) { return exp32_to_88(x > 88.0f ? 88.0f : x); }
 
 // Four of the 32 values of a block that is quantised, and what the whole block shares.
 struct QuantizedPart {

@@ -12,6 +12,10 @@ static_assert(GEMM_OUTPUTS == GEMM_THREADS && 2 * GEMM_ROWS == GEMM_THREADS, "ho
 template <class T> struct __align__(2 * sizeof(T)) Two {
   T of[2];
 };
+// Of one activation row in one block.
+struct __align__(8) SumAndScale {
+  float sum, scale;
+};
 // One chunk of 128 columns in shared memory, weight codes still packed. Laid out so that the loads of a warp meet in no
 // bank, and what one lane needs of two weight rows or of two activation rows lies together.
 template <class Op> struct __align__(16) GemmStage {
@@ -19,7 +23,14 @@ template <class Op> struct __align__(16) GemmStage {
   uint4 x[GEMM_ROWS][CHUNK / PIECE_BYTES + 1];                     // one more, so that eight rows meet in no bank
   Two<typename Op::Scale> scales[CHUNK_BLOCKS][GEMM_OUTPUTS / 2];  // rows 16i + j and 16i + j + 8 at 8i + j
   float4 x_scales[GEMM_ROWS], x_sums[Op::MINIMA ? GEMM_ROWS : 1];   // of the four blocks of a row
+  // Both in pairs, if there are minima. In registers the sums are then even and the scales odd, where a weight's scale
+  // is even and its minimum odd: two operands of one bank cost an instruction another cycle.
+  Two<SumAndScale> terms[Op::MINIMA ? CHUNK_BLOCKS : 1][Op::MINIMA ? GEMM_ROWS / 2 : 1];
 };
+
+__device__ __forceinline__ void spread(float (&to)[CHUNK_BLOCKS], const float4& from) {
+  to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
+}
 
 // Brings one chunk after the other from global to shared memory: codes and activations by copies that run beside the
 // arithmetic, the scales of weights through registers, because they are unpacked on the way. A thread brings one weight
@@ -68,11 +79,29 @@ template <class Op> struct GemmCargo {
     block += CHUNK_BLOCKS;
   }
   __device__ __forceinline__ void store_scales(GemmStage<Op>& stage, int part) const {
+    if (Op::CHUNKS == 1 || part == 0)
+      store_scales_of<0>(stage);
+    else
+      store_scales_of<1>(stage);
+  }
+  // What the bits of a scale are depends on the part: known when compiled, it takes fewer instructions.
+  template <int PART> __device__ __forceinline__ void store_scales_of(GemmStage<Op>& stage) const {
     const int output = threadIdx.x;
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++)
       stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
-          Op::scale(pair[b / 2], part * CHUNK_BLOCKS + b);
+          Op::scale(pair[b / 2], PART * CHUNK_BLOCKS + b);
+  }
+  // Pairs up the scales or the sums that this thread's own copy brought. After the wait for it.
+  __device__ __forceinline__ void store_terms(GemmStage<Op>& stage) const {
+    const int row = threadIdx.x % GEMM_ROWS, is_scale = threadIdx.x < GEMM_ROWS;
+    float term[CHUNK_BLOCKS];
+    spread(term, is_scale ? stage.x_scales[row] : stage.x_sums[row]);
+#pragma unroll
+    for (int b = 0; b < CHUNK_BLOCKS; b++) {
+      SumAndScale& pair = stage.terms[b][row / 2].of[row % 2];
+      (is_scale ? pair.scale : pair.sum) = term[b];
+    }
   }
 };
 
@@ -105,10 +134,6 @@ __device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4
   }
 }
 
-__device__ __forceinline__ void spread(float (&to)[CHUNK_BLOCKS], const float4& from) {
-  to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
-}
-
 // Adds one chunk to the 32 x 64 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
 // row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole fours of them are left
 // out, because a branch at each would keep their steps from overlapping.
@@ -132,10 +157,16 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
     if (n % 4 == 0 && n >= live) break;
     const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[8 * n + group]);
     float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {}, a[2][4] = {};
+    if constexpr (Op::MINIMA) {
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-      spread(x_scales[i], stage.x_scales[8 * n + 2 * t + i]);
-      if constexpr (Op::MINIMA) spread(x_sums[i], stage.x_sums[8 * n + 2 * t + i]);
+      for (int b = 0; b < CHUNK_BLOCKS; b++) {
+        const Two<SumAndScale> terms = stage.terms[b][4 * n + t];
+#pragma unroll
+        for (int i = 0; i < 2; i++) x_sums[i][b] = terms.of[i].sum, x_scales[i][b] = terms.of[i].scale;
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 2; i++) spread(x_scales[i], stage.x_scales[8 * n + 2 * t + i]);
     }
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++) {
@@ -179,6 +210,7 @@ __device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const sign
       GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
       if (group < groups) cargo.store_scales(stage, chunk % Op::CHUNKS);
       cargo.copies.wait();
+      if constexpr (Op::MINIMA) cargo.store_terms(stage);
       __syncthreads();  // this chunk is there, and the one before used up
       if (chunk + 1 < chunks) {
         if (group < groups) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);

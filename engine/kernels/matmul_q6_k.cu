@@ -1,28 +1,23 @@
 // y = x times the transpose of Q6_K weights, activations of 8 bits.
 // Formula:  NUMERICS 6, Q6_K.
-// Grid:     matvec: items are (32 outputs, 1 row), 1 to 8 warps; gemm: items are (128 outputs, 64 rows), 128 threads.
+// Grid:     matvec: items are (16 or 32 outputs, 1 row), 8 warps; gemm: items are (128 outputs, 64 rows), 128 threads.
 // Order:    integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left.
 // Rounding: the product of the scales and one fmaf for each block, one fadd for each chunk.
 // Traffic:  the weight once per row (matvec) or per 64 rows (gemm), 6.5625 bits a weight; activations once per item.
 #include "matmul.cuh"
 
-struct MatmulQ6_K : Q6_K {
-  static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float) {
-    return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);
-  }
-};
-
 // y: (rows, outputs), codes: (rows, cols), scales: (rows, cols / 32), weight: tiles
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Q6_K>::RESIDENT)
 matmul_q6_k_matvec(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
-                   int rows, int outputs, int cols) {
-  __shared__ MatvecStage stage;
-  matvec<MatmulQ6_K>(stage, y, codes, scales, nullptr, weight, rows, outputs, cols);
+                   int rows, int outputs, int cols, int strips, int span) {
+  DYN_SHARED(unsigned char, shared);
+  products<Q6_K, Q6_K>(shared, Activations{codes, scales, nullptr, rows, cols}, Product{y, weight, nullptr, outputs, 0}, Product{},
+                   Product{}, strips, span);
 }
 
 extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)
 matmul_q6_k_gemm(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
                  int rows, int outputs, int cols) {
-  DYN_SHARED(GemmStage<MatmulQ6_K>, stages);
-  gemm<MatmulQ6_K>(stages, y, codes, scales, nullptr, weight, rows, outputs, cols);
+  DYN_SHARED(GemmStage<Q6_K>, stages);
+  gemm<Q6_K>(stages, y, codes, scales, nullptr, weight, rows, outputs, cols);
 }

@@ -1,41 +1,106 @@
 // matvec with quantised weights: few activation rows. One of the two skeletons of matmul.cuh.
+//
+// A strip is 16 output rows, half a tile, of one weight; a step is 256 columns of a strip, of which lanes 0 .. 15 take
+// the first chunk of 128 and lanes 16 .. 31 the second, a row each. A work item is a few strips for one activation row.
+// Every warp has a ring of steps in shared memory, filled by copies that run ahead over all items of its block: the
+// first of them start before pdl_wait. Sums of chunks meet in shared memory, where one warp folds them from the left.
 #pragma once
 #include "weights.cuh"
 
-// ---- matvec: lane = weight row, a warp takes every warps-th tile, partial sums meet in shared memory ----
+static constexpr int STRIP_ROWS = 16, STEP_COLS = 256, STEP_CHUNKS = STEP_COLS / CHUNK;
+static constexpr int MATVEC_WARPS = 8, MATVEC_THREADS = 32 * MATVEC_WARPS;
 
-static constexpr int MATVEC_WARPS = 8, SPAN = 12288;  // columns staged at a time: any number of rounds of all warps
-
-struct MatvecStage {
-  uint4 codes[SPAN / PIECE_BYTES];
-  float scales[SPAN / BLOCK], sums[SPAN / BLOCK];
-  float partial[SPAN / CHUNK][TILE_ROWS];
+// 16 rows by 256 columns in shared memory: one tile or two, each its pieces ordered [piece][row], then its tails.
+template <class Op> struct Step {
+  static constexpr int TILES = STEP_COLS / Op::COLS, CODES = Op::TILE_PIECES * STRIP_ROWS;
+  static constexpr int TILE_UNITS = CODES + STRIP_ROWS * Op::TAIL / PIECE_BYTES;  // of 16 bytes
+  static constexpr int BYTES = TILES * TILE_UNITS * PIECE_BYTES;
+  static constexpr int COPIES = TILES * ((CODES + 31) / 32 + (Op::TAIL > 0));  // of a lane
+  static constexpr int DEPTH = BYTES <= 2816 ? 3 : 2;  // of a ring
+  static constexpr int RESIDENT = BYTES <= 3360 ? 3 : 2;  // blocks on a multiprocessor, by their registers
 };
 
-template <class Op> struct Tile {
-  static constexpr int WORDS = Op::CHUNKS * Op::PIECES * 4 + sizeof(typename Op::Header) / 4;
-  static constexpr int IN_FLIGHT = WORDS <= 20 ? 4 : WORDS <= 40 ? 2 : 1;  // tiles that a lane holds in registers
-  uint4 codes[Op::CHUNKS][Op::PIECES];
-  typename Op::Header header;
+struct Strip {
+  const unsigned char* weight;
+  int group, half;  // of 32 rows; which half of them
+};
 
-  __device__ __forceinline__ void load(const unsigned char* tile, int row) {
-    header = Op::header(tile, row);
-#pragma unroll
-    for (int c = 0; c < Op::CHUNKS; c++)
-#pragma unroll
-      for (int i = 0; i < Op::PIECES; i++) codes[c][i] = load_piece(tile, Op::piece(c, i), row);
+// `span` columns of one activation row, and the sums of chunks of one item: [strip][chunk][row].
+struct MatvecStage {
+  uint4* codes;
+  float *scales, *sums, *partial;
+
+  __device__ __forceinline__ MatvecStage(unsigned char* shared, int span, bool with_sums)
+      : codes(reinterpret_cast<uint4*>(shared)),
+        scales(reinterpret_cast<float*>(shared + span)),
+        sums(scales + span / BLOCK),
+        partial(sums + (with_sums ? span / BLOCK : 0)) {}
+};
+
+// Activations as 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32).
+struct Activations {
+  const signed char* codes;
+  const float *scales, *sums;
+  int rows, cols;
+
+  // `count` blocks of 32 of a row, from block `first` on, by all threads.
+  template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
+    const long long block = (long long)row * (cols / BLOCK) + first;
+    const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2 * block;
+    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) stage.codes[i] = pieces[i];
+    for (int i = threadIdx.x; i < count; i += MATVEC_THREADS) {
+      stage.scales[i] = scales[block + i];
+      if (SUMS) stage.sums[i] = sums[block + i];
+    }
   }
 };
+
+// Where a lane finds its pieces of a step: those of the first step of a strip, in memory.
+template <class Op> __device__ __forceinline__ const unsigned char* first_step(const Strip& strip, int cols) {
+  const int lane = threadIdx.x % 32;
+  return strip.weight + (long long)strip.group * (cols / Op::COLS) * Op::TILE_BYTES +
+         (lane / STRIP_ROWS * TILE_ROWS + strip.half * STRIP_ROWS + lane % STRIP_ROWS) * PIECE_BYTES;
+}
+
+// `from`: first_step, moved on by whole steps. tiles: how many there are from there on, one or more.
+template <class Op, class Copies>
+__device__ __forceinline__ void copy_step(Copies& copies, unsigned char* slot, const unsigned char* from, int half, int tiles) {
+  using S = Step<Op>;
+  const int lane = threadIdx.x % 32;
+  constexpr int PAIR = 2 * TILE_ROWS * PIECE_BYTES, TAILS = S::TILE_UNITS - S::CODES;  // two pieces of all rows
+  uint4* to = reinterpret_cast<uint4*>(slot) + lane;
+#pragma unroll
+  for (int k = 0; k < S::TILES; k++) {
+    if (k && tiles < S::TILES) break;
+    const unsigned char* tile = from + k * Op::TILE_BYTES;
+#pragma unroll
+    for (int i = 0; i < S::CODES / 32; i++)
+      copies.copy(to + k * S::TILE_UNITS + 32 * i, reinterpret_cast<const uint4*>(tile + i * PAIR));
+    if (S::CODES % 32 && lane < STRIP_ROWS)  // an odd number of pieces
+      copies.copy(to + k * S::TILE_UNITS + S::CODES - STRIP_ROWS,
+                  reinterpret_cast<const uint4*>(tile + S::CODES / 32 * PAIR));
+    if (lane < TAILS)  // the tails of 16 rows lie together
+      copies.copy(to + k * S::TILE_UNITS + S::CODES,
+                  reinterpret_cast<const uint4*>(tile - half * STRIP_ROWS * PIECE_BYTES +
+                                                 Op::TILE_PIECES * TILE_ROWS * PIECE_BYTES + half * STRIP_ROWS * Op::TAIL));
+  }
+}
 
 struct RegisterWords {
   const uint4* pieces;
   __device__ __forceinline__ unsigned operator()(int i, int t) const { return word_of(pieces[i], t); }
 };
 
-// A_c of chunk c of a tile; `chunk` counts from the start of the stage.
-template <class Op>
-__device__ __forceinline__ float chunk_sum(const Tile<Op>& tile, int c, const MatvecStage& stage, int chunk) {
-  const RegisterWords words{tile.codes[c]};
+// A_c of this lane's row and chunk of a step; `chunk` counts from the start of the stage.
+template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned char* slot, const MatvecStage& stage, int chunk) {
+  const int half = threadIdx.x % 32 / STRIP_ROWS, c = Op::CHUNKS == 1 ? 0 : half;
+  const TileRow<Op, STRIP_ROWS> row{slot + (Op::CHUNKS == 1 ? half * Step<Op>::TILE_UNITS * PIECE_BYTES : 0),
+                                    (int)threadIdx.x % STRIP_ROWS};
+  const typename Op::Header header = Op::header(row);
+  uint4 pieces[Op::PIECES];
+#pragma unroll
+  for (int i = 0; i < Op::PIECES; i++) pieces[i] = row.piece(Op::piece(c, i));
+  const RegisterWords words{pieces};
   float a = 0.0f;
 #pragma unroll
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
@@ -49,70 +114,109 @@ __device__ __forceinline__ float chunk_sum(const Tile<Op>& tile, int c, const Ma
       low_sum = __dp4a((int)low, (int)word_of(first, t), low_sum);
       high_sum = __dp4a((int)high, (int)word_of(second, t), high_sum);
     }
-    const typename Op::Scale scale = Op::scale(tile.header, c * CHUNK_BLOCKS + b);
+    const typename Op::Scale scale = Op::scale(header, c * CHUNK_BLOCKS + b);
     a = Op::step(a, scale, Op::dot(scale, low_sum, high_sum), stage.scales[block], Op::MINIMA ? stage.sums[block] : 0.0f);
   }
   return a;
 }
 
-// `count` blocks of 32 activations into shared memory; `first` counts the blocks of all rows.
-template <class Op>
-__device__ __forceinline__ void stage_blocks(MatvecStage& stage, const signed char* codes, const float* scales,
-                                             const float* sums, long long first, int count) {
-  const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2 * first;
-  for (int i = threadIdx.x; i < 2 * count; i += blockDim.x) stage.codes[i] = pieces[i];
-  for (int i = threadIdx.x; i < count; i += blockDim.x) {
-    stage.scales[i] = scales[first + i];
-    if constexpr (Op::MINIMA) stage.sums[i] = sums[first + i];
+// The ring of a warp, and its walk over the steps to ask for: items by grid stride, in each the columns of one strip
+// ascending, every `stride`-th step. Work: what a block works on, as in products.cuh.
+template <class Work> struct Ring {
+  using First = Step<typename Work::First>;
+  using Last = Step<typename Work::Last>;
+  static constexpr int BYTES = First::BYTES > Last::BYTES ? First::BYTES : Last::BYTES;
+  static constexpr int DEPTH = First::DEPTH < Last::DEPTH ? First::DEPTH : Last::DEPTH;
+  static constexpr int COPIES = First::COPIES > Last::COPIES ? First::COPIES : Last::COPIES;
+  AsyncCopies<DEPTH * COPIES> copies;
+  unsigned char* slots;
+  const unsigned char* from;
+  int item, step, half;
+
+  __device__ __forceinline__ unsigned char* slot(int i) const { return slots + i * BYTES; }
+
+  // To the first step of this warp in an item, if there is such an item.
+  __device__ __forceinline__ void enter(const Work& work, int next, int cols) {
+    const int warp = threadIdx.x / 32;
+    item = next;
+    step = warp / work.strips;
+    if (item >= work.items) return;
+    const Strip strip = work.strip(item, warp % work.strips);
+    half = strip.half;
+    if (work.is_last(item)) from = first_step<typename Work::Last>(strip, cols) + step * moved<typename Work::Last>();
+    else from = first_step<typename Work::First>(strip, cols) + step * moved<typename Work::First>();
+  }
+  template <class Op> static __device__ __forceinline__ int moved() { return Step<Op>::TILES * Op::TILE_BYTES; }
+
+  template <class Op> __device__ __forceinline__ void copy(int i, int stride, int cols) {
+    copy_step<Op>(copies, slot(i), from, half, cols / Op::COLS - step * Step<Op>::TILES);
+    from += stride * moved<Op>();
+  }
+  __device__ __forceinline__ void ask(const Work& work, int i, int steps, int cols) {
+    const int stride = MATVEC_WARPS / work.strips;
+    if (item < work.items && step < steps) {
+      if (work.is_last(item)) copy<typename Work::Last>(i, stride, cols);
+      else copy<typename Work::First>(i, stride, cols);
+      step += stride;
+      if (step >= steps) enter(work, item + gridDim.x, cols);
+    }
+    copies.commit();
+  }
+};
+
+// Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
+// shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns.
+template <class Work>
+__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span) {
+  using R = Ring<Work>;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, strip = warp % work.strips;
+  const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
+  MatvecStage stage(shared + MATVEC_WARPS * R::DEPTH * R::BYTES, span, Work::First::MINIMA);
+  R ring;
+  ring.slots = shared + warp * R::DEPTH * R::BYTES;
+  ring.enter(work, blockIdx.x, x.cols);
+  for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
+  pdl_wait();
+  pdl_launch_dependents();  // not before: launches further behind would take the places of those that have work
+  int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
+  for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
+    typename Work::Total total = {};
+    if (warp == folder) work.begin(item, total);
+    const int row = work.row(item);
+    for (int first = 0; first < steps; first += span_steps) {
+      const int length = min(span_steps, steps - first), stride = STEP_CHUNKS * length + 1;
+      const int ends = min(STEP_CHUNKS * length, chunks - STEP_CHUNKS * first);  // chunks of the span
+      if (row != staged_row || first != staged_first) {
+        x.template fill<Work::First::MINIMA>(stage, row, STEP_CHUNKS * first * CHUNK_BLOCKS, ends * CHUNK_BLOCKS);
+        staged_row = row;
+        staged_first = first;
+      }
+      __syncthreads();  // the activations are there, and the sums of the span before used up
+      for (int step = warp / work.strips; step < length; step += MATVEC_WARPS / work.strips) {
+        const int chunk = step * STEP_CHUNKS + lane / STRIP_ROWS;
+        ring.copies.template wait_all_but<R::DEPTH - 1>();
+        __syncwarp();
+        if (chunk < ends)
+          stage.partial[(strip * stride + chunk) * STRIP_ROWS + lane % STRIP_ROWS] =
+              work.is_last(item) ? chunk_sum<typename Work::Last>(ring.slot(slot), stage, chunk)
+                                 : chunk_sum<typename Work::First>(ring.slot(slot), stage, chunk);
+        __syncwarp();  // all lanes are through with this slot
+        ring.ask(work, slot, steps, x.cols);
+        slot = slot + 1 == R::DEPTH ? 0 : slot + 1;
+      }
+      __syncthreads();
+      if (warp == folder) work.fold(total, stage.partial, ends, stride);
+    }
+    if (warp == folder) work.finish(item, total);
+    folder = (folder + 1) % MATVEC_WARPS;
   }
 }
 
-template <class Op>
-__device__ __forceinline__ void matvec(MatvecStage& stage, float* y, const signed char* codes, const float* scales,
-                                       const float* sums, const unsigned char* weight, int rows, int outputs, int cols) {
-  constexpr int IN_FLIGHT = Tile<Op>::IN_FLIGHT, SPAN_TILES = SPAN / Op::COLS;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const int tiles = cols / Op::COLS, round = warps * IN_FLIGHT;
-  const int items = (outputs + TILE_ROWS - 1) / TILE_ROWS * rows;
-  Tile<Op> tile[IN_FLIGHT];
-  const auto start = [&](int item) {
-    const unsigned char* group = weight + (long long)(item / rows) * tiles * Op::TILE_BYTES;
-#pragma unroll
-    for (int i = 0; i < IN_FLIGHT; i++)
-      if (const int k = i * warps + warp; k < tiles) tile[i].load(group + (long long)k * Op::TILE_BYTES, lane);
-  };
-  pdl_launch_dependents();
-  if (blockIdx.x < items) start(blockIdx.x);
-  pdl_wait();
-  for (int item = blockIdx.x; item < items; item += gridDim.x) {
-    const unsigned char* group = weight + (long long)(item / rows) * tiles * Op::TILE_BYTES;
-    const long long row = item % rows;
-    float total = 0.0f;
-    for (int first = 0; first < tiles; first += SPAN_TILES) {
-      const int end = first + SPAN_TILES < tiles ? first + SPAN_TILES : tiles;
-      stage_blocks<Op>(stage, codes, scales, sums, (row * cols + first * Op::COLS) / BLOCK,
-                       (end - first) * Op::COLS / BLOCK);
-      __syncthreads();
-      for (int base = first; base < end; base += round) {
-#pragma unroll
-        for (int i = 0; i < IN_FLIGHT; i++) {
-          const int k = base + i * warps + warp;
-          if (k >= end) continue;
-#pragma unroll
-          for (int c = 0; c < Op::CHUNKS; c++) {
-            const int chunk = (k - first) * Op::CHUNKS + c;
-            stage.partial[chunk][lane] = chunk_sum<Op>(tile[i], c, stage, chunk);
-          }
-          if (k + round < tiles) tile[i].load(group + (long long)(k + round) * Op::TILE_BYTES, lane);
-        }
-      }
-      __syncthreads();
-      if (warp == 0)
-        for (int chunk = 0; chunk < (end - first) * Op::CHUNKS; chunk++)
-          total = __fadd_rn(total, stage.partial[chunk][lane]);
-    }
-    const int output = item / rows * TILE_ROWS + lane;
-    if (warp == 0 && output < outputs) y[row * outputs + output] = total;
-    if (item + (int)gridDim.x < items) start(item + gridDim.x);
-  }
+// Folds the sums of chunks of one strip, or of two: lanes 0 .. 15 the first, the others the second.
+__device__ __forceinline__ void fold_strips(float& total, const float* partial, int strips, int chunks, int stride) {
+  const int lane = threadIdx.x % 32;
+  if (lane >= strips * STRIP_ROWS) return;
+  const float* sums = partial + lane / STRIP_ROWS * stride * STRIP_ROWS + lane % STRIP_ROWS;
+#pragma unroll 8
+  for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sums[chunk * STRIP_ROWS]);
 }

@@ -21,6 +21,13 @@ __device__ __forceinline__ void pdl_launch_dependents() {
 #endif
 }
 
+// Whether a multiprocessor has more than 164 KiB of shared memory.
+#if __CUDA_ARCH__ >= 900
+static constexpr bool LARGE_SHARED = true;
+#else
+static constexpr bool LARGE_SHARED = false;
+#endif
+
 // 16 bytes that are read once and never written by any kernel (weights): past L1.
 __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   uint4 v;
@@ -30,8 +37,23 @@ __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   return v;
 }
 
+// Asks for memory that will be read soon to be brought into L2. `bytes`: a multiple of 16, as the address is. A hint.
+__device__ __forceinline__ void prefetch_l2(const unsigned char* address, unsigned bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes) : "memory");
+#endif
+}
+
+// What lies there now or lay there a while ago, for a prefetch before pdl_wait. A hint: no result may depend on it.
+__device__ __forceinline__ int glance(const int* address) {
+  int value;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(address));
+  return value;
+}
+
 // Copies of 16 bytes from global memory to shared memory that run beside the thread: what is copied is there for this
 // thread after its wait(), for others after the next barrier. MOST: copies of a thread between two waits, at most.
+// Or in groups: commit() ends one, wait_all_but<N>() waits for all but the N youngest; MOST counts the copies under way.
 template <int MOST> struct AsyncCopies {
   // Without `present` the 16 bytes become zero and nothing is read.
   template <class T> __device__ __forceinline__ void copy(T* shared, const T* global, bool present = true) {
@@ -41,7 +63,23 @@ template <int MOST> struct AsyncCopies {
                  : "memory");
   }
   __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+  __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  template <int YOUNGEST> __device__ __forceinline__ void wait_all_but() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(YOUNGEST) : "memory");
+  }
 };
+
+// For one thread of a block, after a barrier: whether this block is the last of `count` to come to the counter, which is
+// zero before the first one comes and again after the last. What all of them wrote before is then there for the threads
+// of this one, after its next barrier.
+__device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned count) {
+  unsigned before;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(counter), "r"(count - 1)
+               : "memory");
+  return before == count - 1;
+}
 
 // float16 by its bits. To float: exact. From float: round to nearest even, past 65504 infinity, NaN stays NaN.
 __device__ __forceinline__ float half_to_float(unsigned short half) {

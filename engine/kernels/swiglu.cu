@@ -14,16 +14,17 @@ swiglu(float* out, const float* gate, const float* up, long long n) {
   pdl_launch_dependents();
   pdl_wait();
   for (long long first = (long long)blockIdx.x * SPAN; first < n; first += (long long)gridDim.x * SPAN) {
-    float products[4];
+    float g[4], factor[4];  // all loads are on their way before the first product
 #pragma unroll
     for (int u = 0; u < 4; u++) {
       const long long i = first + u * 256 + (int)threadIdx.x;
-      if (i < n) products[u] = __fmul_rn(__fdiv_rn(gate[i], __fadd_rn(1.0f, exp32(-gate[i]))), up[i]);
+      g[u] = i < n ? gate[i] : 0.0f, factor[u] = i < n ? up[i] : 0.0f;
     }
 #pragma unroll
     for (int u = 0; u < 4; u++) {
       const long long i = first + u * 256 + (int)threadIdx.x;
-      if (i < n) out[i] = products[u];
+      const float product = __fmul_rn(__fdiv_rn(g[u], __fadd_rn(1.0f, exp32(-g[u]))), factor[u]);
+      if (i < n) out[i] = product;
     }
   }
 }

@@ -11,6 +11,16 @@
 
 static constexpr int TILE_ROWS = 32, CHUNK = 128, BLOCK = 32, CHUNK_BLOCKS = CHUNK / BLOCK, PIECE_BYTES = 16;
 
+// One row of a tile of which ROWS rows lie together: all TILE_ROWS in memory, or the strip of a matvec.
+template <class Op, int ROWS = TILE_ROWS> struct TileRow {
+  const unsigned char* tile;
+  int row;
+  __device__ __forceinline__ uint4 piece(int i) const { return reinterpret_cast<const uint4*>(tile)[i * ROWS + row]; }
+  template <class T> __device__ __forceinline__ T tail() const {
+    return reinterpret_cast<const T*>(tile + Op::TILE_PIECES * PIECE_BYTES * ROWS)[row];
+  }
+};
+
 __device__ __forceinline__ uint4 load_piece(const unsigned char* tile, int piece, int row) {
   return load_streaming(reinterpret_cast<const uint4*>(tile) + piece * TILE_ROWS + row);
 }
@@ -51,8 +61,8 @@ __device__ __forceinline__ void upper_bits(unsigned& low, unsigned& high, const 
 // ---- Q8_0, Q4_0, Q5_0: 128 columns, the float16 scales of the four blocks in the tail ----
 
 template <int PIECES_> struct ScaledTile {
-  static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_;
-  static constexpr int TILE_BYTES = TILE_ROWS * (PIECES * PIECE_BYTES + 8);
+  static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_, TILE_PIECES = PIECES, TAIL = 8;
+  static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = false;
   struct Header {
     uint2 d;
@@ -60,16 +70,21 @@ template <int PIECES_> struct ScaledTile {
   struct Scale {
     float d;
   };
-  static __device__ __forceinline__ Header header(const unsigned char* tile, int row) {
-    return {reinterpret_cast<const uint2*>(tile + PIECES * PIECE_BYTES * TILE_ROWS)[row]};
+  template <class Row> static __device__ __forceinline__ Header header(const Row& row) {
+    return {row.template tail<uint2>()};
   }
   using Pair = Header;
-  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) { return header(tile, row); }
+  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) {
+    return header(TileRow<ScaledTile>{tile, row});
+  }
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
     return {half_to_float((unsigned short)((block < 2 ? header.d.x : header.d.y) >> (16 * (block % 2))))};
   }
   static __device__ __forceinline__ int piece(int, int i) { return i; }
   static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return __int2float_rn(low + high); }
+  static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float) {
+    return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);
+  }
   static __device__ __forceinline__ float value(const Scale& scale, int code, int) {
     return __fmul_rn(scale.d, __int2float_rn(code));
   }
@@ -105,8 +120,8 @@ struct Q5_0 : ScaledTile<5> {
 // ---- Q4_K, Q5_K: 256 columns; piece 0 holds d, dmin and the twelve bytes of 6-bit scales and minima ----
 
 template <int PIECES_> struct OffsetTile {
-  static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_;
-  static constexpr int TILE_BYTES = TILE_ROWS * PIECE_BYTES * (1 + CHUNKS * PIECES);
+  static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_, TILE_PIECES = 1 + CHUNKS * PIECES, TAIL = 0;
+  static constexpr int TILE_BYTES = TILE_ROWS * PIECE_BYTES * TILE_PIECES;
   static constexpr bool MINIMA = true, HALVES = false;
   struct Header {
     uint4 words;
@@ -114,9 +129,9 @@ template <int PIECES_> struct OffsetTile {
   struct __align__(8) Scale {
     float scale, minimum;  // fmul(d, sc), fmul(dmin, m)
   };
-  static __device__ __forceinline__ Header header(const unsigned char* tile, int row) { return {load_piece(tile, 0, row)}; }
+  template <class Row> static __device__ __forceinline__ Header header(const Row& row) { return {row.piece(0)}; }
   using Pair = Header;
-  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) { return header(tile, row); }
+  static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) { return {load_piece(tile, 0, row)}; }
   // Scales 0 .. 3 are the low six bits of bytes 0 .. 3, minima 0 .. 3 those of bytes 4 .. 7; scales 4 .. 7 are the low
   // nibbles of bytes 8 .. 11 under the upper two bits of bytes 0 .. 3, minima 4 .. 7 the high ones under those of 4 .. 7.
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
@@ -133,6 +148,10 @@ template <int PIECES_> struct OffsetTile {
     return i < CHUNK_BLOCKS ? 1 + CHUNK_BLOCKS * chunk + i : 1 + CHUNK_BLOCKS * CHUNKS + chunk;
   }
   static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return __int2float_rn(low + high); }
+  static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float x_sum) {
+    a = __fmaf_rn(__fmul_rn(scale.scale, x_scale), dot, a);
+    return __fmaf_rn(-scale.minimum, x_sum, a);
+  }
   static __device__ __forceinline__ float value(const Scale& scale, int code, int) {
     return __fsub_rn(__fmul_rn(scale.scale, __int2float_rn(code)), scale.minimum);
   }
@@ -156,8 +175,8 @@ struct Q5_K : OffsetTile<5> {
 // ---- Q6_K: 256 columns; 8 pieces of nibbles, 4 of upper bits, 1 of sixteen int8 scales, d as float16 in the tail ----
 
 struct Q6_K {
-  static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12;
-  static constexpr int TILE_BYTES = TILE_ROWS * (13 * PIECE_BYTES + 2);
+  static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12, TILE_PIECES = 13, TAIL = 2;
+  static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = true;
   struct Header {
     uint4 scales;
@@ -171,17 +190,15 @@ struct Q6_K {
     float d;
     int pair;  // the scale of the first half of 16 in the lower 16 bits, of the second half in the upper
   };
-  static __device__ __forceinline__ Header header(const unsigned char* tile, int row) {
-    const unsigned char* tail = tile + 13 * PIECE_BYTES * TILE_ROWS;
-    return {load_piece(tile, SCALES, row), reinterpret_cast<const unsigned short*>(tail)[row]};
+  template <class Row> static __device__ __forceinline__ Header header(const Row& row) {
+    return {row.piece(SCALES), row.template tail<unsigned short>()};
   }
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
     return scale(Pair{word_of(header.scales, block / 2), header.d}, block);
   }
   static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int block) {
-    const unsigned char* tail = tile + 13 * PIECE_BYTES * TILE_ROWS;
     const unsigned* words = reinterpret_cast<const unsigned*>(tile + (SCALES * TILE_ROWS + row) * PIECE_BYTES);
-    return {words[block / 2], reinterpret_cast<const unsigned short*>(tail)[row]};
+    return {words[block / 2], TileRow<Q6_K>{tile, row}.template tail<unsigned short>()};
   }
   static __device__ __forceinline__ Scale scale(const Pair& pair, int block) {
     const int first = signed_byte_of(pair.word, 2 * (block % 2)), second = signed_byte_of(pair.word, 2 * (block % 2) + 1);
@@ -202,6 +219,9 @@ struct Q6_K {
   }
   static __device__ __forceinline__ float dot(const Scale& scale, int low, int high) {
     return __int2float_rn(half_scale(scale, 0) * low + half_scale(scale, 1) * high);
+  }
+  static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float) {
+    return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);
   }
   static __device__ __forceinline__ float value(const Scale& scale, int code, int half) {
     return __fmul_rn(__fmul_rn(scale.d, __int2float_rn(half_scale(scale, half))), __int2float_rn(code));

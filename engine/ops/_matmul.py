@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
+from engine.ops._matvec import STRIP_ROWS, THREADS, geometry, strips_of
 from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded
 from engine.weights import Weight
@@ -16,8 +17,10 @@ MatmulPath = Literal["auto", "matvec", "gemm"]
 
 CHUNK = 128  # columns
 MATVEC_ROWS = 1  # auto takes the matvec up to this many activation rows, the gemm above; the bits are the same
-MATVEC_OUTPUTS = 32  # of a work item, which is one activation row
-MATVEC_WARPS = 8  # at most; each takes every eighth tile of K
+FLOAT_OUTPUTS, FLOAT_WARPS = (
+    32,
+    8,
+)  # of a work item of a float matvec, which is one row; at most, each takes every eighth tile
 GEMM_OUTPUTS, GEMM_ROWS, GEMM_THREADS = 128, 64, 128  # quantised weights; float weights: the same item by 256 threads
 FLOAT_GEMM_THREADS = 256
 _GEMM_CODES = {"Q8_0": 128, "Q4_0": 64, "Q5_0": 80, "Q4_K": 64, "Q5_K": 80, "Q6_K": 96}  # bytes of a row in a chunk
@@ -59,8 +62,8 @@ def gemm_shared(type_name: str) -> int:
     """Bytes of shared memory of the gemm for quantised weights: two of GemmStage in engine/kernels/gemm.cuh."""
     codes, activations = _GEMM_CODES[type_name], CHUNK + 16  # a row of each, the latter padded
     scales = CHUNK // BLOCK * (8 if type_name.endswith("_K") else 4)
-    terms = CHUNK // BLOCK * 4  # scales of an activation row; its sums take as much, or 16 bytes in all if unused
-    sums = GEMM_ROWS * terms if type_name in ("Q4_K", "Q5_K") else terms
+    terms = CHUNK // BLOCK * 4  # scales of an activation row; its sums take as much and both in pairs twice as much,
+    sums = GEMM_ROWS * 3 * terms if type_name in ("Q4_K", "Q5_K") else 2 * 16  # if used
     return 2 * (GEMM_OUTPUTS * (codes + scales) + GEMM_ROWS * (activations + terms) + sums)
 
 
@@ -75,19 +78,24 @@ def _launch(
     out: Buffer,
 ) -> None:
     require(op, "out", out, (rows, weight.rows), np.float32)
-    shared = 0
     if path == "auto":
         path = "matvec" if rows <= MATVEC_ROWS else "gemm"
-    if path == "matvec":
-        items = -(-weight.rows // MATVEC_OUTPUTS) * rows
-        threads = 32 * min(MATVEC_WARPS, weight.layout.shape(weight.rows, cols)[1])
-    elif path == "gemm":
-        items = -(-weight.rows // GEMM_OUTPUTS) * -(-rows // GEMM_ROWS)
-        threads = GEMM_THREADS if weight.type in _GEMM_CODES else FLOAT_GEMM_THREADS
-        shared = gemm_shared(weight.type) if weight.type in _GEMM_CODES else 0
-    else:
-        raise refuse(op, f"path is {path!r}, expected auto, matvec or gemm")
-    int32(op, "work items", items)
     sizes = int32(op, "rows", rows), int32(op, "outputs", weight.rows), int32(op, "cols", cols)
     args = (out, *inputs, weight.buffer, *sizes)
-    stream.launch(op, f"{op}_{path}", grid=blocks(items), block=threads, args=args, shared=shared)
+    quantized = weight.type in _GEMM_CODES
+    if path == "gemm":
+        grid = blocks(-(-weight.rows // GEMM_OUTPUTS) * -(-rows // GEMM_ROWS))
+        threads, shared = (GEMM_THREADS, gemm_shared(weight.type)) if quantized else (FLOAT_GEMM_THREADS, 0)
+        stream.launch(op, f"{op}_gemm", grid=grid, block=threads, args=args, shared=shared)
+    elif path != "matvec":
+        raise refuse(op, f"path is {path!r}, expected auto, matvec or gemm")
+    elif quantized:
+        strips = strips_of(weight.rows, cols)
+        items = -(-weight.rows // (strips * STRIP_ROWS)) * rows
+        cut = geometry(stream, op, [weight.type], cols, strips=strips, items=items)
+        args = (*args, int32(op, "strips", strips), cut.span)
+        stream.launch(op, f"{op}_matvec", grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+    else:
+        grid = blocks(-(-weight.rows // FLOAT_OUTPUTS) * rows)
+        threads = 32 * min(FLOAT_WARPS, weight.layout.shape(weight.rows, cols)[1])
+        stream.launch(op, f"{op}_matvec", grid=grid, block=threads, args=args)

@@ -14,8 +14,9 @@ from engine.ops.checks import blocks, int32, refuse, require
 SPLIT = 256  # keys of a split
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
-PREFILL_TILE = 32  # queries of a block
+PREFILL_TILE = 64  # queries of a block
 PREFILL_THREADS = 128
+PREFILL_SHARED = 75776  # bytes: PrefillShared in engine/kernels/attention_prefill_tile.cuh
 SPLIT_THREADS = 288  # a thread per key of a split, and a warp that adds up
 
 Variant = Literal["auto", "split", "prefill"]
@@ -38,6 +39,17 @@ class Scratch:
     @property
     def parts(self) -> tuple[Buffer, Buffer, Buffer]:
         return self.outputs, self.maxima, self.sums
+
+    def require_room(self, op: str, partials: int, head_dim: int) -> None:
+        """Raises LaunchError unless `partials` splits of queries find room."""
+        for name, buffer, count in (
+            ("split_outputs", self.outputs, partials * head_dim),
+            ("split_maxima", self.maxima, partials),
+            ("split_sums", self.sums, partials),
+        ):
+            if buffer.dtype != np.float32 or buffer.nbytes < 4 * count:
+                found = f"{name} is {buffer.dtype} {buffer.shape}"
+                raise refuse(op, f"{found}, expected at least {count} float32 values")
 
     @classmethod
     def from_arena(cls, arena: Named) -> Scratch:
@@ -101,7 +113,7 @@ def attention(
     `variant` chooses the way: "split" spreads the splits of a few rows over the device and needs room in `scratch`,
     "prefill" works on tiles of rows; "auto" takes "split" for up to SPLIT_ROWS rows. All give the same bits.
     """
-    step = checked_step(q, keys, values, position, scale)
+    step = _checked(q, keys, values, position, scale)
     require("attention", "out", out, (step.rows, step.heads * step.head_dim), np.float32)
     if variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS):
         _prefill(stream, step, out)
@@ -109,7 +121,7 @@ def attention(
         _split(stream, step, scratch, out)
 
 
-def checked_step(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scale: np.float32) -> Step:
+def _checked(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scale: np.float32) -> Step:
     """The sizes of a call; raises LaunchError where they do not fit."""
     rows, heads, head_dim = require("attention", "q", q, (None, None, None), np.float32)
     kv_heads, context, _ = require("attention", "keys", keys, (None, None, head_dim), np.float32, np.float16)
@@ -129,29 +141,17 @@ def checked_step(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scal
 def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
     kernel = f"attention_prefill_{step.kind}_{128 if step.head_dim <= 128 else 256}"
     grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
-    stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=(out, *step.inputs()))
+    args = (out, *step.inputs())
+    stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=args, shared=PREFILL_SHARED)
 
 
 def _split(stream: Stream, step: Step, scratch: Scratch, out: Buffer) -> None:
-    launch_splits(stream, step, scratch)
-    sizes = (np.int32(step.rows), np.int32(step.heads), np.int32(step.head_dim), np.int32(step.context))
-    block = -(-step.head_dim // 32) * 32  # a thread per value of a head
-    args = (out, *scratch.parts, step.position, *sizes)
-    stream.launch("attention", "attention_combine", grid=blocks(step.rows * step.heads), block=block, args=args)
-
-
-def launch_splits(stream: Stream, step: Step, scratch: Scratch) -> None:
-    """The first half of the variant "split": every split into `scratch`."""
-    partials = step.rows * step.heads * splits(step.context)
-    _room("split_outputs", scratch.outputs, partials * step.head_dim)
-    _room("split_maxima", scratch.maxima, partials)
-    _room("split_sums", scratch.sums, partials)
+    scratch.require_room("attention", step.rows * step.heads * splits(step.context), step.head_dim)
     tile = 4 if step.queries <= 4 else 8
     grid = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))
     kernel = f"attention_split_{step.kind}_{tile}"
     stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*scratch.parts, *step.inputs()))
-
-
-def _room(name: str, buffer: Buffer, count: int) -> None:
-    if buffer.dtype != np.float32 or buffer.nbytes < 4 * count:
-        raise refuse("attention", f"{name} is {buffer.dtype} {buffer.shape}, expected at least {count} float32 values")
+    sizes = (np.int32(step.rows), np.int32(step.heads), np.int32(step.head_dim), np.int32(step.context))
+    block = -(-step.head_dim // 32) * 32  # a thread per value of a head
+    args = (out, *scratch.parts, step.position, *sizes)
+    stream.launch("attention", "attention_combine", grid=blocks(step.rows * step.heads), block=block, args=args)

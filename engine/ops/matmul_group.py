@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
-from engine.ops.checks import blocks, int32, refuse, require
+from engine.ops._matvec import STRIP_ROWS, THREADS, geometry, strips_of
+from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import Quantized, padded, require_quantized
 from engine.weights import Weight
 
 PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # types that share a kernel; each also has its own
-OUTPUTS = 32  # of a work item, which is one activation row
 MOST = 3  # products of a launch
-WARPS, WIDE_WARPS = 8, 12  # of a block, the second where a warp of eight would take over two tiles of K of one type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +54,9 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
             require(op, "added", product.added, (rows, weight.rows) if whole else (weight.rows,), np.float32)
         strides.append(int32(op, "stride", weight.rows if whole else 0))
     outputs = [int32(op, "outputs", weight.rows) for weight in weights]
+    strips = strips_of(sum(weight.rows for weight in weights), width)
+    items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights) * rows
+    cut = geometry(stream, op, [weight.type for weight in weights], width, strips=strips, items=items)
     missing = MOST - len(products)
     none: list[KernelArgument] = [None] * missing
     zero = [np.int32(0)] * missing
@@ -62,10 +64,7 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
         *(product.out for product in products), *none, x.codes, x.scales, x.sums,
         *(weight.buffer for weight in weights), *none, *(product.added for product in products), *none,
         int32(op, "rows", rows), int32(op, "cols", width), *outputs, *zero, *strides, *zero,
+        int32(op, "strips", strips), cut.span,
     ]  # fmt: skip
-    items = sum(-(-weight.rows // OUTPUTS) for weight in weights) * rows
-    tiles = weights[0].layout.shape(weights[0].rows, width)[1]
-    one_type = weights[0].type == weights[-1].type
-    warps = WIDE_WARPS if one_type and tiles > 2 * WARPS else min(WARPS, tiles)
-    kernel = f"matmul_group_{weights[0].type.lower()}_{weights[-1].type.lower()}_matvec"
-    stream.launch(op, kernel, grid=blocks(items), block=32 * warps, args=args)
+    kernel = f"{op}_{weights[0].type.lower()}_{weights[-1].type.lower()}_matvec"
+    stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)

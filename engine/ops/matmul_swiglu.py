@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from engine.device import Stream
-from engine.ops.checks import blocks, int32, refuse, require
+from engine.ops._matvec import THREADS, geometry
+from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 from engine.weights import Weight
 
-WARPS = 8  # of a block, at most; each takes every eighth tile of K
+STRIPS = 4  # of a work item, 32 values of a row: two of 16 rows of gate and as many of up
 
 
 def takes(gate: Weight, up: Weight) -> bool:
@@ -30,7 +31,7 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
     sizes = (
         int32(op, "rows", rows), int32(op, "cols", width), int32(op, "ff", gate.rows), int32(op, "padded", out_width),
     )  # fmt: skip
-    args = (out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes)
-    threads = 32 * min(WARPS, gate.layout.shape(gate.rows, width)[1])
-    kernel = f"matmul_swiglu_{gate.type.lower()}_matvec"
-    stream.launch(op, kernel, grid=blocks(rows * (out_width // BLOCK)), block=threads, args=args)
+    cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=rows * (gate.rows // BLOCK))
+    args = (out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span)
+    kernel = f"{op}_{gate.type.lower()}_matvec"
+    stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)

@@ -10,7 +10,9 @@ from engine.device import Buffer, Stream
 from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
 
 BLOCK = 32  # values that share a scale
-CHUNK = 128  # rows are padded to a multiple of it: the chunk of a matmul
+CHUNK = 128  # rows are padded to a multiple of it: the chunk of a matmul; a warp quantises one at a time
+AHEAD = 4  # chunks that a warp has on their way, as in the kernel
+MANY = 8192  # chunks; from here on there are warps enough for each to take several
 
 
 def padded(cols: int) -> int:
@@ -44,7 +46,9 @@ def quantize(stream: Stream, x: Buffer, *, out: Quantized) -> None:
     require_quantized("quantize", out, rows, width)
     sizes = int32("quantize", "rows", rows), int32("quantize", "cols", cols), int32("quantize", "padded", width)
     args = (out.codes, out.scales, out.sums, x, *sizes)
-    stream.launch("quantize", "quantize", grid=blocks(rows * (width // CHUNK), WARPS), block=THREADS, args=args)
+    chunks = rows * (width // CHUNK)
+    grid = blocks(chunks, WARPS * AHEAD if chunks >= MANY else WARPS)
+    stream.launch("quantize", "quantize", grid=grid, block=THREADS, args=args)
 
 
 def require_quantized(op: str, x: Quantized, rows: int, width: int) -> None:

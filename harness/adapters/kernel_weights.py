@@ -21,10 +21,10 @@ def shapes(type_name: str) -> list[Shape]:
     widths: tuple[int, ...]
     if block == 256:
         widths = (256, 768, 1024, 2304)
-        past_span = 12544
+        past_span = 29952
     elif block == 32:
         widths = (32, 96, 128, 704, 2112)
-        past_span = 12416
+        past_span = 28544
     else:
         widths = (1, 5, 127, 129, 500)
         past_span = 6273

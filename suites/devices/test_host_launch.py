@@ -66,7 +66,7 @@ def test_wrong_count(host: HostDevice) -> None:
         ({"block": 48}, "block 48, expected a multiple of 32 up to 1024"),
         ({"block": 1056}, "block 1056"),
         ({"shared": -1}, "-1 [+] 40960 bytes of shared memory"),
-        ({"shared": 24577}, r"24577 [+] 40960 bytes of shared memory \(dynamic [+] static\), at most 65536"),
+        ({"shared": 60417}, r"60417 [+] 40960 bytes of shared memory \(dynamic [+] static\), at most 101376"),
     ],
 )
 def test_geometry(host: HostDevice, geometry: dict[str, int], message: str) -> None:

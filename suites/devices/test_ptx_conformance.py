@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.device import Device, KernelArgument
-from engine.devices import open_device
+from engine.devices import AccessFault, open_device
+from engine.devices.host import HostDevice
 from reference.floats import canonical_nan, fma32
 
 KERNELS = Path(__file__).parent / "kernels"
@@ -215,6 +216,59 @@ def test_the_host_copies_as_late_as_the_wait() -> None:
     before = np.tile(np.array([1, 2, 3, 4], np.uint32), (300, 1))
     _same(out.read(), np.stack([before, pieces]))
     opened.close()
+
+
+def test_async_copies_in_groups(bench: Bench) -> None:
+    pieces = np.random.default_rng(18).integers(0, 2**32, (2, 1792, 4), dtype=np.uint32)
+    got = bench.run("copied_in_groups", (pieces.shape, np.uint32), [pieces], np.int32(1792))
+    _same(got, pieces[:, np.arange(1792) ^ 1])
+
+
+def test_the_host_leaves_the_youngest_group() -> None:
+    pieces = np.random.default_rng(19).integers(0, 2**32, (300, 4), dtype=np.uint32)
+    opened = open_device("host", kernel_dirs=(KERNELS,))
+    source, out = opened.upload(pieces, "in"), opened.alloc((2, 300, 4), np.uint32, "out")
+    opened.stream().launch("conformance", "copied_by_group", grid=1, block=256, args=(out, source, np.int32(300)))
+    _same(out.read(), np.stack([pieces, np.tile(np.array([1, 2, 3, 4], np.uint32), (300, 1))]))
+    opened.close()
+
+
+def _summed(device: Device, *, barrier: bool) -> None:
+    """The sum of 1000 numbers by the block that arrives last, the counter at zero after each of several launches."""
+    numbers = np.random.default_rng(20).integers(-1000, 1000, 1000, dtype=np.int32)
+    buffers = [device.upload(array, name) for array, name in ((numbers, "in"), (np.zeros(1, np.uint32), "arrivals"))]
+    out, parts = device.alloc((1,), np.int32, "out"), device.alloc((132 * 256,), np.int32, "parts")
+    stream = device.stream(pdl=True)
+    for grid in (1, 3, 132, 132, 2):
+        args = (out, buffers[0], parts, buffers[1], np.int32(1000), np.int32(barrier))
+        stream.launch("conformance", "summed_by_the_last", grid=grid, block=256, args=args)
+        assert int(out.read()[0]) == numbers.sum()
+        assert int(buffers[1].read()[0]) == 0
+        out.fill(0xFF)
+    for buffer in (*buffers, out, parts):
+        device.free(buffer)
+
+
+def test_the_last_block_sees_what_all_wrote(bench: Bench) -> None:
+    _summed(bench.device, barrier=True)
+
+
+@pytest.mark.parametrize("barrier", [True, False])
+def test_the_checker_knows_what_blocks_hand_over(barrier: bool) -> None:
+    opened = HostDevice(kernel_dirs=(KERNELS,), mode="check")
+    if barrier:
+        _summed(opened, barrier=True)
+    else:
+        with pytest.raises(AccessFault, match="summed_by_the_last") as caught:
+            _summed(opened, barrier=False)
+        assert any("race: read after write" in line and "'parts'" in line for line in caught.value.reports)
+    opened.close()
+
+
+def test_a_glance(bench: Bench) -> None:
+    numbers = np.random.default_rng(21).integers(-1000, 1000, 1000, dtype=np.int32)
+    got = bench.run("glanced", ((1000,), np.int32), [numbers], np.int32(1000))
+    _same(got, numbers if bench.device.name == "cuda" else np.zeros(1000, np.int32))
 
 
 def test_butterfly_sum(bench: Bench) -> None:

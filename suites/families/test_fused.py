@@ -51,7 +51,7 @@ WIDE = replace(SynthShape(), layers=1, dim=4352, ff=12544, vocab=96, heads=2, kv
 
 @pytest.mark.parametrize("quant", ["Q4_K", "Q8_0", "Q4_0"])
 def test_past_what_registers_and_shared_memory_hold(device: Device, models: Models, quant: str) -> None:
-    """Rows wider than a norm keeps in registers, and than a matvec stages at once; twelve warps."""
+    """Rows wider than a norm keeps in registers, and biases."""
     _check(device, models.variant("wide", quant, WIDE), steps=2, prompt=1)
 
 

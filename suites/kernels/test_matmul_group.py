@@ -59,10 +59,10 @@ def test_types(device: Device, types: tuple[str, ...], added: str) -> None:
 @pytest.mark.parametrize("grid_limit", GRIDS)
 @pytest.mark.parametrize(
     ("types", "cols", "rows"),
-    [(("Q8_0",), 704, 3), (("Q4_0",) * 3, 2112, 1), (("Q4_K", "Q4_K", "Q6_K"), 12544, 2), (("Q5_0",), 12416, 1)],
+    [(("Q8_0",), 704, 3), (("Q4_0",) * 3, 2112, 1), (("Q4_K", "Q4_K", "Q6_K"), 27648, 2), (("Q5_0",), 28544, 1)],
 )
 def test_widths(device: Device, types: tuple[str, ...], cols: int, rows: int, grid_limit: int | None) -> None:
-    """A short last chunk, several rows, and rows longer than a block stages at once with twelve warps."""
+    """A short last chunk, several rows, and rows longer than a block holds at a time."""
     _check(device, types, cols, rows, added="residual", grid_limit=grid_limit)
 
 

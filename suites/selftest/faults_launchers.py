@@ -51,8 +51,16 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
         file="engine/ops/attention.py",
         old="grid = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))",
         new="grid = blocks(step.kv_heads * (int(step.position.read()[0]) // SPLIT + 1) * -(-step.queries // tile))",
-        checks=("suites/graph_replay/test_replay.py::test_replay_equals_direct[{device}-Q8_0-f16]",),
+        checks=("suites/graph_replay/test_replay.py::test_plain_kernels_replay_too[{device}-Q4_K_M]",),
         origin="4",
+    ),
+    Fault(
+        name="step-grid-that-depends-on-the-position",
+        file="engine/ops/attention_step.py",
+        old="    grid = blocks(min(items, ",
+        new="    items = int(position.read()[0]) + 1\n    grid = blocks(min(items, ",
+        checks=("suites/graph_replay/test_replay.py::test_replay_equals_direct[{device}-Q8_0-f16]",),
+        origin="7",
     ),
     Fault(
         name="one-row-attends-by-the-way-of-many",

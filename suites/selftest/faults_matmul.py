@@ -5,22 +5,41 @@ from __future__ import annotations
 from suites.selftest.planting import Fault
 
 _KERNELS = "suites/kernels/test_"
+# What follows the step of Q8_0, Q4_0 and Q5_0, and that of Q6_K.
+_VALUE = "\n  }\n  static __device__ __forceinline__ float value(const Scale& scale, int code, int"
+_SCALED, _Q6_K = f"{_VALUE}) {{", f"{_VALUE} half) {{"
+
+
+def _output_lost(type_name: str, path: str) -> Fault:
+    """The last output of a product is not computed."""
+    old = {
+        "matvec": "Product{y, weight, nullptr, outputs, 0}",
+        "gemm": "weight, rows, outputs, cols);",
+    }[path]
+    return Fault(
+        name=f"{type_name.replace('_', '-')}-{path}-loses-an-output",
+        file=f"engine/kernels/matmul_{type_name}.cu",
+        old=old,
+        new=old.replace("outputs", "outputs - 1"),
+        checks=(f"{_KERNELS}matmul_{type_name}.py::test_forced_grids[{{device}}]",),
+    )
+
 
 MATMUL_FAULTS: tuple[Fault, ...] = (
     # ---- the matvec and the gemm of quantised weights ----
     Fault(
         name="matvec-folds-chunks-from-the-right",
         file="engine/kernels/matvec.cuh",
-        old="total = __fadd_rn(total, stage.partial[chunk][lane]);",
-        new="total = __fadd_rn(total, stage.partial[(end - first) * Op::CHUNKS - 1 - chunk][lane]);",
+        old="total = __fadd_rn(total, sums[chunk * STRIP_ROWS]);",
+        new="total = __fadd_rn(total, sums[(chunks - 1 - chunk) * STRIP_ROWS]);",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_a_row_of_a_batch_is_the_row_alone[{{device}}]",),
         origin="24",
     ),
     Fault(
         name="matvec-without-a-barrier",
         file="engine/kernels/matvec.cuh",
-        old="      __syncthreads();\n      if (warp == 0)\n        for (int chunk = 0;",
-        new="      if (warp == 0)\n        for (int chunk = 0;",
+        old="      __syncthreads();\n      if (warp == folder) work.fold(",
+        new="      if (warp == folder) work.fold(",
         checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 1024, 3)]",),
         origin="30",
         host_only=True,
@@ -40,30 +59,37 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
+        name="gemm-pairs-a-sum-with-the-scale-of-the-neighbour-row",
+        file="engine/kernels/gemm.cuh",
+        old="(is_scale ? pair.scale : pair.sum) = term[b];",
+        new="(is_scale ? pair.scale : stage.terms[b][row / 2].of[1 - row % 2].sum) = term[b];",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+    ),
+    Fault(
         name="q8-0-product-is-not-fused",
-        file="engine/kernels/matmul_q8_0.cu",
-        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
-        new="return __fadd_rn(__fmul_rn(__fmul_rn(scale.d, x_scale), dot), a);",
+        file="engine/kernels/weights.cuh",
+        old=f"return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);{_SCALED}",
+        new=f"return __fadd_rn(__fmul_rn(__fmul_rn(scale.d, x_scale), dot), a);{_SCALED}",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
         origin="24",
     ),
     Fault(
         name="q4-0-scale-of-the-activation-comes-late",
-        file="engine/kernels/matmul_q4_0.cu",
-        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
-        new="return __fmaf_rn(__fmul_rn(scale.d, dot), x_scale, a);",
+        file="engine/kernels/weights.cuh",
+        old=f"return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);{_SCALED}",
+        new=f"return __fmaf_rn(__fmul_rn(scale.d, dot), x_scale, a);{_SCALED}",
         checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
         name="q5-0-scale-of-the-weight-comes-late",
-        file="engine/kernels/matmul_q5_0.cu",
-        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
-        new="return __fmaf_rn(scale.d, __fmul_rn(x_scale, dot), a);",
+        file="engine/kernels/weights.cuh",
+        old=f"return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);{_SCALED}",
+        new=f"return __fmaf_rn(scale.d, __fmul_rn(x_scale, dot), a);{_SCALED}",
         checks=(f"{_KERNELS}matmul_q5_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
         name="q4-k-minimum-before-the-product",
-        file="engine/kernels/matmul_q4_k.cu",
+        file="engine/kernels/weights.cuh",
         old="    a = __fmaf_rn(__fmul_rn(scale.scale, x_scale), dot, a);\n"
         "    return __fmaf_rn(-scale.minimum, x_sum, a);",
         new="    a = __fmaf_rn(-scale.minimum, x_sum, a);\n"
@@ -73,19 +99,25 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="q5-k-minimum-is-added",
-        file="engine/kernels/matmul_q5_k.cu",
+        file="engine/kernels/weights.cuh",
         old="return __fmaf_rn(-scale.minimum, x_sum, a);",
         new="return __fmaf_rn(scale.minimum, x_sum, a);",
         checks=(f"{_KERNELS}matmul_q5_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
     ),
     Fault(
         name="q6-k-product-is-not-fused",
-        file="engine/kernels/matmul_q6_k.cu",
-        old="return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);",
-        new="return __fadd_rn(__fmul_rn(__fmul_rn(scale.d, x_scale), dot), a);",
+        file="engine/kernels/weights.cuh",
+        old=f"return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);{_Q6_K}",
+        new=f"return __fadd_rn(__fmul_rn(__fmul_rn(scale.d, x_scale), dot), a);{_Q6_K}",
         checks=(f"{_KERNELS}matmul_q6_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
         origin="24",
     ),
+    _output_lost("q8_0", "matvec"),
+    _output_lost("q4_0", "gemm"),
+    _output_lost("q5_0", "matvec"),
+    _output_lost("q4_k", "gemm"),
+    _output_lost("q5_k", "matvec"),
+    _output_lost("q6_k", "gemm"),
     # ---- float weights ----
     Fault(
         name="float-matvec-drops-the-short-chunk",

@@ -15,7 +15,7 @@ from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.memory import CudaBuffer
 from engine.devices.cuda.support import Cuda, checked
 
-SHARED_LIMIT = 64 * 1024  # bytes of a block; above 48 KiB every kernel opts in, and all GPUs from sm_80 on have these
+SHARED_LIMIT = 99 * 1024  # bytes of a block; above 48 KiB every kernel opts in, and all GPUs from sm_80 on have these
 SLOT = 8  # bytes; every argument gets a slot of the widest kind
 
 # struct codes and sizes in bytes of the kinds of argument; a slot that is not full is padded

@@ -14,7 +14,7 @@ from engine.devices.host.memory import HostBuffer
 from engine.devices.host.module import KernelModule, Parameter
 
 MAX_THREADS = 1024
-MAX_SHARED = 64 * 1024  # of these, 48 KiB static at most: what NVRTC allows
+MAX_SHARED = 99 * 1024  # of these, 48 KiB static at most: what NVRTC allows
 MAX_GRID = 2**31 - 1
 
 Scalar = np.int32 | np.uint32 | np.int64 | np.float32

@@ -91,6 +91,71 @@ extern "C" __global__ void copied_late(uint4* out, const uint4* in, int n) {
     out[n + i] = piece;
   }
 }
+// out: (2, n, 4): piece i ^ 1 of in: (2, n, 4), two groups of copies on their way at once.
+extern "C" __global__ void copied_in_groups(uint4* out, const uint4* in, int n) {
+  __shared__ uint4 pieces[2][256];
+  AsyncCopies<2> copies;
+  pdl_launch_dependents();
+  pdl_wait();
+  const int t = (int)threadIdx.x;
+  for (int start = (int)(blockIdx.x * blockDim.x); start < n; start += (int)(gridDim.x * blockDim.x)) {
+    pieces[0][t] = pieces[1][t] = make_uint4(~0u, ~0u, ~0u, ~0u);
+    __syncthreads();
+    for (int group = 0; group < 2; group++) {
+      if (start + t < n) copies.copy(&pieces[group][t], in + group * n + start + t);
+      copies.commit();
+    }
+    copies.wait_all_but<1>();
+    __syncthreads();
+    if (start + t < n) out[start + t] = pieces[0][t ^ 1];
+    copies.wait_all_but<0>();
+    __syncthreads();
+    if (start + t < n) out[n + start + t] = pieces[1][t ^ 1];
+    __syncthreads();
+  }
+}
+// out: (2, n, 4): what lies in shared memory after the wait for all but the youngest group: the first, not the second.
+extern "C" __global__ void copied_by_group(uint4* out, const uint4* in, int n) {
+  __shared__ uint4 pieces[2][256];
+  AsyncCopies<2> copies;
+  pdl_launch_dependents();
+  pdl_wait();
+  for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x) {
+    for (int group = 0; group < 2; group++) {
+      pieces[group][threadIdx.x] = make_uint4(1, 2, 3, 4);
+      copies.copy(&pieces[group][threadIdx.x], in + i);
+      copies.commit();
+    }
+    copies.wait_all_but<1>();
+    for (int group = 0; group < 2; group++) out[group * n + i] = pieces[group][threadIdx.x];
+    copies.wait();
+  }
+}
+
+// out: (1,), the sum of in: (n,), by the block that is done last. parts: (grid, 256); arrivals: (1,), zero before and
+// after. Without `barrier` a block comes to the counter before all of its threads have written.
+extern "C" __global__ void summed_by_the_last(int* out, const int* in, int* parts, unsigned* arrivals, int n,
+                                              int barrier) {
+  __shared__ int last;
+  pdl_launch_dependents();
+  pdl_wait();
+  int sum = 0;
+  FOR_EACH(i, n) sum += in[i];
+  parts[blockIdx.x * blockDim.x + threadIdx.x] = sum;
+  if (barrier) __syncthreads();
+  if (threadIdx.x == 0) last = last_to_arrive(arrivals, gridDim.x);
+  __syncthreads();
+  if (!last || threadIdx.x != 0) return;
+  for (unsigned i = 0, total = 0; i < gridDim.x * blockDim.x; i++) out[0] = (int)(total += (unsigned)parts[i]);
+}
+
+// out: (n,): what a glance sees of in: (n,), which nobody writes; on the CPU nothing.
+extern "C" __global__ void glanced(int* out, const int* in, int n) {
+  pdl_launch_dependents();
+  FOR_EACH(i, n) prefetch_l2(reinterpret_cast<const unsigned char*>(in + i / 4 * 4), 16);
+  pdl_wait();
+  FOR_EACH(i, n) out[i] = glance(in + i);
+}
 
 // out: (tiles, 16, 8), a: (tiles, 16, 32) and b: (tiles, 8, 32) int8 in words of 4, c: (tiles, 16, 8); a warp a block.
 extern "C" __global__ void mma_k32(int* out, const unsigned* a, const unsigned* b, const int* c, int tiles) {

@@ -34,6 +34,7 @@ struct Api {
   uint64_t (*atomic_load)(const void* address, int bytes);
   uint64_t (*atomic_exchange)(void* address, uint64_t expected, uint64_t desired, int bytes);
   void (*pdl_wait)();  // check mode only
+  void (*arrived)(const void* counter, bool last);  // check mode only: a block at a counter
   void (*access)(const void* address, int bytes, AccessKind kind, const void* pc);
   void (*unaligned_access)(const void* address, int bytes, AccessKind kind, const void* pc);
   void* (*copy)(void* to, const void* from, size_t bytes, const void* pc);

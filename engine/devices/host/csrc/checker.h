@@ -1,6 +1,7 @@
 // The access checker. Per byte of device memory and of shared memory: defined or not, last writer, last reader. Two
 // accesses of different threads are ordered by a launch border, a __syncthreads of their block, or (within a warp) a
-// full __syncwarp; shuffles order nothing.
+// full __syncwarp; shuffles order nothing. What a block did before it came to a counter (last_to_arrive; the barrier
+// before it counts) is ordered before what the last one there does after its next barrier.
 // Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait
 // a thread writes no device memory and reads none that any kernel ever wrote, and some thread of a launch waits (else it
 // could end before the launch that it depends on).
@@ -15,6 +16,13 @@ struct Cell {
 struct Permission {  // of one allocation in the running launch
   char *read_start, *read_end, *write_start, *write_end;
 };
+struct Arrival {  // of a block at a counter, in the running launch
+  const void* counter;
+  uint32_t block, stamp;
+};
+struct Acquired {  // by the running block, if it is the one that started at `by`: what another did before `until`
+  uint32_t by, at, until;
+};
 static const uint32_t ALLOCATIONS = 1u << 20;
 static const uint16_t MANY = 0xffff;
 static const int MAX_REPORTS = 64;
@@ -28,6 +36,10 @@ static struct Checker {
   uint32_t* owner;                  // allocation by 512 bytes of the arena; 0 none
   Permission* permission;           // by allocation
   uint8_t* written;                 // by allocation: has a kernel written to it?
+  Arrival* arrival;
+  size_t arrivals, arrival_room;
+  Acquired* acquired;               // by block
+  size_t acquired_room;
   Report report[MAX_REPORTS];
   int reports;
 } ck;
@@ -44,10 +56,16 @@ static void note(Fault fault, Space space, const char* p, int bytes, const void*
                                other_block, other_thread};
 }
 
+// Did another block hand over what it did at `stamp`, before the last barrier of the running one?
+static inline bool handed_over(uint32_t block, uint32_t stamp) {
+  const Acquired& from = ck.acquired[block];
+  return from.by == rt.block.first_stamp && from.at != rt.block.stamp && stamp < from.until;
+}
+
 // Is an earlier access (of thread `thread` of `block`) ordered before the present one?
 static inline bool ordered(uint32_t stamp, uint32_t block, uint16_t thread, uint16_t epoch) {
   if (stamp < rt.launch_stamp) return true;
-  if (block != rt.block.id) return false;
+  if (block != rt.block.id) return handed_over(block, stamp);
   if (stamp != rt.block.stamp) return true;
   const uint32_t me = thread_number();
   if (thread == me) return true;
@@ -170,19 +188,31 @@ static uint64_t atomic_load(const void* address, int bytes) {
 }
 
 static uint64_t atomic_exchange(void* address, uint64_t expected, uint64_t desired, int bytes) {
-  const int relaxed = __ATOMIC_RELAXED;
+  const int success = __ATOMIC_ACQ_REL, failure = __ATOMIC_ACQUIRE;  // last_to_arrive hands over what workers wrote
   if (bytes == 4) {
     uint32_t seen = (uint32_t)expected;
-    __atomic_compare_exchange_n((uint32_t*)address, &seen, (uint32_t)desired, false, relaxed, relaxed);
+    __atomic_compare_exchange_n((uint32_t*)address, &seen, (uint32_t)desired, false, success, failure);
     return seen;
   }
-  __atomic_compare_exchange_n((uint64_t*)address, &expected, desired, false, relaxed, relaxed);
+  __atomic_compare_exchange_n((uint64_t*)address, &expected, desired, false, success, failure);
   return expected;
 }
 
 static void pdl_wait() {
   rt.warp[rt.w].pdl_waited |= 1u << rt.l;
   ck.launch_waited = true;
+}
+
+static void arrived(const void* counter, bool last) {
+  if (ck.arrivals == ck.arrival_room) {
+    ck.arrival_room = 2 * ck.arrival_room + 64;
+    ck.arrival = (Arrival*)realloc((void*)ck.arrival, sizeof(Arrival) * ck.arrival_room);
+  }
+  ck.arrival[ck.arrivals++] = {counter, rt.block.id, rt.block.stamp};
+  if (!last) return;
+  for (size_t i = 0; i < ck.arrivals; i++)
+    if (ck.arrival[i].counter == counter)
+      ck.acquired[ck.arrival[i].block] = {rt.block.first_stamp, rt.block.stamp, ck.arrival[i].stamp};
 }
 
 static void check_launch_end() {
@@ -211,6 +241,12 @@ static void set_permissions(const Node* node, bool grant) {
 
 static void check_launch_start() {
   ck.launch_waited = false;
+  ck.arrivals = 0;
+  if (rt.node->grid > ck.acquired_room) {
+    ck.acquired_room = rt.node->grid;
+    ck.acquired = (Acquired*)realloc((void*)ck.acquired, sizeof(Acquired) * ck.acquired_room);
+    memset((void*)ck.acquired, 0, sizeof(Acquired) * ck.acquired_room);
+  }
   size_t cells = 1;
   for (int64_t i = 0; i < rt.node->module->shared_count; i++) cells += rt.node->module->shared[i].bytes;
   if (cells > ck.shared_cells) {

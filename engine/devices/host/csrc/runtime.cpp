@@ -27,6 +27,8 @@ SIMT_EXPORT void simt_runtime_stop() {
     munmap(ck.written, ALLOCATIONS);
     munmap((void*)ck.dynamic, DYNAMIC_BYTES * sizeof(Cell));
     free((void*)ck.shared);
+    free(ck.arrival);
+    free(ck.acquired);
   }
 }
 
@@ -34,7 +36,8 @@ SIMT_EXPORT void simt_runtime_stop() {
 SIMT_EXPORT void simt_attach(simt::Module* module, const simt::Range* shared, int64_t count) {
   *module->api = {simt::block_barrier, simt::warp_operation,  simt::atomic_begin,
                   simt::atomic_load,   simt::atomic_exchange, simt::pdl_wait,
-                  simt::access,        simt::unaligned_access, simt::copy, simt::set};
+                  simt::arrived,       simt::access,          simt::unaligned_access,
+                  simt::copy,          simt::set};
   module->shared = shared;
   module->shared_count = count;
 }

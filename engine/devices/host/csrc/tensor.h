@@ -11,25 +11,49 @@ static inline void pdl_launch_dependents() {}
 
 static inline uint4 load_streaming(const uint4* address) { return *address; }
 
+static inline void prefetch_l2(const unsigned char*, unsigned) {}
+static inline int glance(const int*) { return 0; }
+
 // cp.async. Copies as late as the GPU may: at the wait, so that a use before it finds what was there before.
 template <int MOST> struct AsyncCopies {
   struct Copy {
     uint4* shared;
     const uint4* global;  // null: zeros
+    int group;
   };
   Copy pending[MOST];
-  int count = 0;
+  int count = 0, group = 0;  // that is being filled
 
   template <class T> void copy(T* shared, const T* global, bool present = true) {
     static_assert(sizeof(T) == 16, "one piece");
     if (count == MOST) __builtin_trap();
-    pending[count++] = {(uint4*)shared, present ? (const uint4*)global : nullptr};
+    pending[count++] = {(uint4*)shared, present ? (const uint4*)global : nullptr, group};
   }
-  void wait() {
-    for (int i = 0; i < count; i++) *pending[i].shared = pending[i].global ? *pending[i].global : uint4{0, 0, 0, 0};
-    count = 0;
+  void wait() { finish(group + 1); }
+  void commit() { group++; }
+  template <int YOUNGEST> void wait_all_but() { finish(group - YOUNGEST); }
+
+  // Does the copies of the groups before `end`.
+  void finish(int end) {
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+      const Copy copy = pending[i];
+      if (copy.group >= end) pending[left++] = copy;
+      else *copy.shared = copy.global ? *copy.global : uint4{0, 0, 0, 0};
+    }
+    count = left;
   }
 };
+
+// atom.acq_rel.inc. In check mode the blocks that came before hand over what they wrote: see checker.h.
+static inline bool last_to_arrive(unsigned* counter, unsigned count) {
+  const unsigned before =
+      simt::read_modify_write(counter, [&](unsigned old) { return old >= count - 1 ? 0u : old + 1u; });
+#ifdef SIMT_CHECK
+  simt::api.arrived(counter, before == count - 1);
+#endif
+  return before == count - 1;
+}
 
 // mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
 static inline void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const int (&c)[4],

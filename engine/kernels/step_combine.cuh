@@ -1,0 +1,155 @@
+// The splits of some queries combined in ascending order by the block that arrives last, and their 8-bit form.
+#pragma once
+#include "step_split.cuh"
+
+static const int BATCH = 8;   // splits that a thread asks for at once
+
+// o: (heads, splits, head_dim), m, l: (heads, splits); arrivals: (heads,), zero between launches.
+struct StepScratch {
+  float *o, *m, *l;
+  unsigned* arrivals;
+};
+
+// out: (heads * head_dim,), or null; codes: (padded,), scales, sums: (padded / 32,), or null.
+struct StepOutputs {
+  float* out;
+  signed char* codes;
+  float *scales, *sums;
+  int padded;
+};
+
+// What `count` splits from `first` on need to be combined, for query i by warp i: a, b of NUMERICS 10 and l of each.
+// `carried` is the maximum of the splits before.
+struct Factors {
+  float before[BATCH], after[BATCH], sum[BATCH];
+};
+__device__ __forceinline__ void find_factors(Factors& factors, float& carried, const float* m, const float* l,
+                                             int count) {
+  const int lane = (int)threadIdx.x & 31;
+  const float own = lane < count ? m[lane] : __uint_as_float(0xff800000u);
+  const float sum = lane < count ? l[lane] : 0.0f;
+  float top = own;  // of the splits up to this one
+  for (int step = 1; step < BATCH; step *= 2) {
+    const float other = __shfl_up_sync(WHOLE_WARP, top, step);
+    if (lane >= step) top = nan_max(other, top);
+  }
+  top = nan_max(carried, top);
+  const float above = __shfl_up_sync(WHOLE_WARP, top, 1), highest = lane ? above : carried;
+  if (lane < BATCH) {
+    factors.before[lane] = exp32(__fsub_rn(highest, top));
+    factors.after[lane] = exp32(__fsub_rn(own, top));
+    factors.sum[lane] = sum;
+  }
+  carried = __shfl_sync(WHOLE_WARP, top, count - 1);
+}
+
+// O of the item's queries into `result`, [queries][head_dim], and L into shared.sums. `factors`: one for each query.
+__device__ __forceinline__ void combine_splits(StepShared& shared, Factors* factors, float2* result,
+                                               const StepScratch& from, const StepSizes& n, const StepItem& item,
+                                               int visited) {
+  const int t = (int)threadIdx.x, warp = t >> 5, half = n.head_dim / 2, splits = (n.context + SPLIT - 1) / SPLIT;
+#pragma unroll 1
+  for (int start = 0; start < item.queries * half; start += STEP_THREADS) {
+    const int at = start + t, query = at / half;  // two values of a query
+    const bool mine = query < item.queries;
+    const float* first_split = from.o + (long long)(item.head + query) * splits * n.head_dim;
+    const float2* o = reinterpret_cast<const float2*>(first_split) + (at - query * half);
+    const long long scalars = (long long)(item.head + warp) * splits;  // of the query that this warp finds factors for
+    float carried = __uint_as_float(0xff800000u), sum = 0.0f;
+    float2 value = make_float2(0.0f, 0.0f);
+#pragma unroll 1
+    for (int base = 0; base < visited; base += BATCH) {
+      const int count = min(BATCH, visited - base);
+      float2 part[BATCH];
+#pragma unroll
+      for (int u = 0; u < BATCH; u++)
+        part[u] = mine && u < count ? o[(long long)(base + u) * half] : make_float2(0.0f, 0.0f);
+      if (warp < item.queries)
+        find_factors(factors[warp], carried, from.m + scalars + base, from.l + scalars + base, count);
+      __syncthreads();
+      if (mine) {
+        const Factors& f = factors[query];
+#pragma unroll
+        for (int u = 0; u < BATCH; u++) {
+          if (u >= count) continue;
+          const float a = f.before[u], b = f.after[u];
+          const bool first = base + u == 0;
+          sum = first ? f.sum[u] : __fmaf_rn(f.sum[u], b, __fmul_rn(sum, a));
+          value.x = first ? part[u].x : __fmaf_rn(part[u].x, b, __fmul_rn(value.x, a));
+          value.y = first ? part[u].y : __fmaf_rn(part[u].y, b, __fmul_rn(value.y, a));
+        }
+      }
+      __syncthreads();
+    }
+    if (mine) {
+      result[at] = value;
+      if (at == query * half) shared.sums[query] = sum;
+    }
+  }
+  __syncthreads();
+}
+
+// Leaves the quotients of `result`, [queries][head_dim], and shared.sums; with those of the last head the pads.
+__device__ __forceinline__ void put_results(const StepShared& shared, const float4* result, const StepOutputs& to,
+                                            const StepSizes& n, const StepItem& item) {
+  const int t = (int)threadIdx.x, total = item.queries * n.head_dim, first = item.head * n.head_dim;
+#pragma unroll 1
+  for (int start = 0; start + 128 * (t >> 5) < total; start += 4 * STEP_THREADS) {
+    const int at = start + 4 * t;
+    float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (at < total) {
+      const float sum = shared.sums[at / n.head_dim];
+      x = result[at / 4];
+      x = make_float4(__fdiv_rn(x.x, sum), __fdiv_rn(x.y, sum), __fdiv_rn(x.z, sum), __fdiv_rn(x.w, sum));
+    }
+    const QuantizedPart part = quantize_block(x);
+    if (at >= total) continue;
+    if (to.out != nullptr) *reinterpret_cast<float4*>(to.out + first + at) = x;
+    if (to.codes != nullptr) {
+      *reinterpret_cast<char4*>(to.codes + first + at) = part.codes;
+      if ((t & 7) == 0) {
+        to.scales[(first + at) >> 5] = part.scale;
+        to.sums[(first + at) >> 5] = part.sum;
+      }
+    }
+  }
+  if (to.codes == nullptr || item.head + item.queries < n.heads) return;
+#pragma unroll 1
+  for (int col = n.heads * n.head_dim + t; col < to.padded; col += STEP_THREADS) {
+    to.codes[col] = 0;
+    if ((col & 31) == 0) to.scales[col >> 5] = to.sums[col >> 5] = 0.0f;
+  }
+}
+
+// What a split gave: if it is the only one its results, else into the scratch; the block that arrives last combines.
+__device__ __forceinline__ void finish_split(StepShared& shared, const Attended& split, const StepScratch& scratch,
+                                             const StepOutputs& to, const StepSizes& n, const StepItem& item,
+                                             int visited) {
+  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT;
+  const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
+  float* result = reinterpret_cast<float*>(shared.stages);
+  const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
+  __syncthreads();  // the values are used up
+#pragma unroll
+  for (int i = 0; i < MOST_QUERIES; i++) {
+    if (i >= item.queries) continue;
+    if (t < n.head_dim) {
+      if (alone) result[i * n.head_dim + t] = split.o[i];
+      else scratch.o[(place + (long long)i * splits) * n.head_dim + t] = split.o[i];
+    }
+    if (t == 0 && !alone) scratch.m[place + (long long)i * splits] = split.top[i];
+  }
+  if (adder) {
+    if (alone) shared.sums[lane] = split.l;
+    else scratch.l[place + (long long)lane * splits] = split.l;
+  }
+  __syncthreads();
+  if (!alone) {
+    if (t == 0) shared.last = last_to_arrive(scratch.arrivals + item.head, (unsigned)visited);
+    __syncthreads();
+    if (!shared.last) return;
+    Factors* factors = reinterpret_cast<Factors*>(shared.p);
+    combine_splits(shared, factors, reinterpret_cast<float2*>(result), scratch, n, item, visited);
+  }
+  put_results(shared, reinterpret_cast<const float4*>(result), to, n, item);
+}
