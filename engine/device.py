@@ -85,6 +85,9 @@ class Stream(Protocol):
 
     @property
     def device(self) -> Device: ...
+    @property
+    def portable(self) -> bool | None:
+        """Whether its kernels do without what only the newest GPUs have; None where there is one set of kernels."""
 
     def launch(
         self,
@@ -134,7 +137,9 @@ class Device(Protocol):
 
     def upload(self, values: NDArray[np.generic], name: str) -> Buffer: ...
     def free(self, buffer: Buffer) -> None: ...
-    def stream(self, *, pdl: bool = False, grid_limit: int | None = None) -> Stream: ...
+    def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> Stream:
+        """`portable`: kernels without what only the newest GPUs have, and no PDL; the same bits."""
+
     def used_bytes(self) -> int:
         """What the allocator itself says is in use (the CuPy pool; the host arena)."""
 

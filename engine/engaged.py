@@ -61,6 +61,7 @@ class Tally:
             "prefill": self._prefill(toggles),
             "matmul": _matmul(toggles, log),
             "fused": self._fused(toggles, log),
+            "portable": _portable(toggles, log),
             **({"tape": _tape(log)} if toggles.tape == "on" else {}),
         }
 
@@ -119,6 +120,18 @@ def _pdl(toggles: Toggles, graph: LoggedGraph | None, has_pdl: bool, log: Launch
     reason = "" if edges else "the graph has no programmatic edge"
     return Engagement(
         asked="on", engaged=edges > 0, reason=reason, detail=f"{edges} edges over {graph.kernels} kernels"
+    )
+
+
+def _portable(toggles: Toggles, log: LaunchLog) -> Engagement:
+    if log.portable is None:
+        return Engagement(asked=toggles.portable, engaged=None, reason="not applicable on this device", detail="")
+    engaged = log.portable or toggles.portable == "off"
+    return Engagement(
+        asked=toggles.portable,
+        engaged=engaged,
+        reason="" if engaged else "the stream runs the other kernels",
+        detail="",
     )
 
 

@@ -92,6 +92,10 @@ class LaunchLog:
         return self._stream
 
     @property
+    def portable(self) -> bool | None:
+        return self._stream.portable
+
+    @property
     def counters(self) -> Counters:
         return self._stream.counters
 

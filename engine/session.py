@@ -83,10 +83,14 @@ class Session:
                 self._owned.close()
             raise
         self._buffers = qwen3.buffers(self._arena, self.spec)
-        pdl = self.toggles.pdl == "on" and device.has_pdl
+        portable = self.toggles.portable == "on"
+        self.has_pdl = device.has_pdl and not portable
         if self.tape is not None:
             self.tape.attach(self._arena)
-        self._stream = LaunchLog(device.stream(pdl=pdl, grid_limit=grid_limit), follower=self.tape)
+        pdl = self.toggles.pdl == "on" and self.has_pdl
+        self._stream = LaunchLog(
+            device.stream(pdl=pdl, grid_limit=grid_limit, portable=portable), follower=self.tape
+        )  # fmt: skip
         self._graph: LoggedGraph | None = None
         self._graph_refused = "" if self.toggles.graph == "on" else "toggle graph is off"
         self._tally = Tally()
@@ -132,7 +136,7 @@ class Session:
     def engaged(self) -> Engagements:
         """Which paths the launches so far took, and why not the ones that were asked for."""
         return self._tally.engagements(
-            self.toggles, self._stream, self._graph, refused=self._graph_refused, has_pdl=self.device.has_pdl
+            self.toggles, self._stream, self._graph, refused=self._graph_refused, has_pdl=self.has_pdl
         )
 
     # ---- computing ------------------------------------------------------------------------------------------------

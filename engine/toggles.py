@@ -20,6 +20,7 @@ class Toggles:
     kv: Literal["f32", "f16"] = "f16"
     matmul: Literal["auto", "matvec", "gemm"] = "auto"
     fused: Literal["on", "off"] = "on"
+    portable: Literal["on", "off"] = "off"
     tape: Literal["on", "off"] = "off"
 
     def __post_init__(self) -> None:
@@ -86,6 +87,7 @@ TOGGLES: tuple[ToggleInfo, ...] = (
     _info("kv", "storage of keys and values; changes what is computed, and the oracle knows it", "f32", "f16"),
     _info("matmul", "matvec for one row and gemm for more, or one of the two for any", "auto", "matvec", "gemm"),
     _info("fused", "kernels that do several operations in one, in steps of one row", "on", "off"),
+    _info("portable", "kernels without what only sm_90 and later have, and no PDL (not on the host)", "on", "off"),
     _info("tape", "after every op note a hash of what it wrote, inside a graph too", "on", "off", diagnostic=True),
 )
 

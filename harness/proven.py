@@ -91,7 +91,7 @@ def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: 
         open_twin=lambda toggles: loaded.engine(toggles, context=row.shape.context),
         tokens=tokens,
         oracle=_oracle(row, loaded, tokens, cache),
-        has_pdl=loaded.device.has_pdl,
+        has_pdl=engine.session.has_pdl,
         only=only,
     )
 

@@ -9,24 +9,26 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
 OUT=${OUT:-results/gpu_check}
-PIECES=(doctor devices kernels graph prefill invariance families bench)
+PIECES=(doctor devices kernels graph prefill invariance families portable bench)
 
 # Sets `limit` (seconds) and `command` for a piece.
 plan() {
-  local suite="" zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()')
+  local suite=() zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()')
   case $1 in
-    devices) limit=300 suite=suites/devices ;;
-    kernels) limit=900 suite=suites/kernels ;;
-    graph) limit=600 suite=suites/graph_replay ;;
-    prefill) limit=900 suite=suites/prefill ;;
-    invariance) limit=600 suite=suites/invariance ;;
-    families) limit=900 suite=suites/families ;;
+    devices) limit=300 suite=(suites/devices) ;;
+    kernels) limit=900 suite=(suites/kernels) ;;
+    graph) limit=600 suite=(suites/graph_replay) ;;
+    prefill) limit=900 suite=(suites/prefill) ;;
+    invariance) limit=600 suite=(suites/invariance) ;;
+    families) limit=900 suite=(suites/families) ;;
+    portable)
+      limit=1800 suite=(suites/kernels suites/graph_replay suites/prefill suites/invariance suites/families --portable) ;;
     doctor) limit=120 command=("${zeroulp[@]}" doctor) ;;
     bench) limit=1800 command=("${zeroulp[@]}" bench allrows --device cuda --out "$OUT/bench") ;;
     *) echo "unknown piece $1: expected one of ${PIECES[*]}" >&2; exit 2 ;;
   esac
-  if [ -n "$suite" ]; then
-    command=("${python[@]}" -m pytest -q -n 0 -p no:cacheprovider --device cuda --junit-xml "$OUT/$1.xml" "$suite")
+  if [ ${#suite[@]} -gt 0 ]; then
+    command=("${python[@]}" -m pytest -q -n 0 -p no:cacheprovider --device cuda --junit-xml "$OUT/$1.xml" "${suite[@]}")
   fi
 }
 

@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="all",
         help="device to test on; all (the default) skips cuda where there is no GPU, cuda fails there",
     )
+    parser.addoption(
+        "--portable", action="store_true", help="on cuda, the kernels that a GPU of sm_80 runs, without PDL"
+    )
     parser.addoption("--long", action="store_true", help="with the tests marked long, which take minutes")
 
 
@@ -82,7 +85,10 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     reason = why_unavailable(request.param)
     if reason is not None:
         pytest.skip(reason)
-    opened = _open_device(request.param, kernel_dirs=(TEST_KERNELS,))
+    options: dict[str, Any] = {}
+    if request.param == "cuda" and request.config.getoption("--portable"):
+        options["portable"] = True
+    opened = _open_device(request.param, kernel_dirs=(TEST_KERNELS,), **options)
     yield opened
     opened.close()
 

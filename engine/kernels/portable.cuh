@@ -3,6 +3,12 @@
 #pragma once
 #ifndef ZEROULP_HOST
 
+// What sm_90 has beyond sm_80 is used where HOPPER is defined, and never changes a bit. Compiled with ZEROULP_PORTABLE a
+// kernel does without, whatever runs it.
+#if __CUDA_ARCH__ >= 900 && !defined(ZEROULP_PORTABLE)
+#define HOPPER
+#endif
+
 #define DYN_SHARED(T, name)                                       \
   extern __shared__ __align__(16) unsigned char dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(dynamic_shared)
@@ -10,19 +16,19 @@
 // Waits until the launches before this one have ended and their writes are visible. Before the first access to
 // anything an earlier kernel wrote, and before the first global write.
 __device__ __forceinline__ void pdl_wait() {
-#if __CUDA_ARCH__ >= 900
+#ifdef HOPPER
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 // Lets the next launch of the stream start (it still waits at its own pdl_wait for this one to end).
 __device__ __forceinline__ void pdl_launch_dependents() {
-#if __CUDA_ARCH__ >= 900
+#ifdef HOPPER
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 
 // Whether a multiprocessor has more than 164 KiB of shared memory.
-#if __CUDA_ARCH__ >= 900
+#ifdef HOPPER
 static constexpr bool LARGE_SHARED = true;
 #else
 static constexpr bool LARGE_SHARED = false;
@@ -39,7 +45,7 @@ __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
 
 // Asks for memory that will be read soon to be brought into L2. `bytes`: a multiple of 16, as the address is. A hint.
 __device__ __forceinline__ void prefetch_l2(const unsigned char* address, unsigned bytes) {
-#if __CUDA_ARCH__ >= 900
+#ifdef HOPPER
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes) : "memory");
 #endif
 }

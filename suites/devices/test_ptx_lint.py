@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.devices.cuda.lint import ARCHITECTURES, check_source, check_sources, parse_resources
-from engine.devices.cuda.nvrtc import KERNELS, OPTIONS, Source, bindings, read_sources
+from engine.devices.cuda.nvrtc import KERNELS, OPTIONS, PORTABLE, Source, bindings, compile_source, read_sources
 from engine.devices.cuda.ptx import contraction, fused, lint
 from reference.spec.errors import NoDevice
 
@@ -172,3 +172,12 @@ def test_the_engines_kernels() -> None:
     reports = check_sources(read_sources((KERNELS,)).values())
     assert {report.architecture for report in reports} == set(ARCHITECTURES)
     assert [(report.kernel, report.architecture, report.findings) for report in reports if not report.passed] == []
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_portable_kernels_do_without_what_sm_90_brought() -> None:
+    """One kernel file that uses all of it, compiled both ways for sm_90."""
+    source = read_sources((KERNELS,))["attention_step"]
+    for options, expected in ((OPTIONS, ["griddepcontrol", "cp.async.bulk"]), (PORTABLE, [])):
+        ptx = compile_source(source, architecture="sm_90", options=options).ptx
+        assert [word for word in ("griddepcontrol", "cp.async.bulk") if word in ptx] == expected

@@ -59,6 +59,19 @@ def test_programmatic_launch_changes_no_bit(device: Device, models: Models, grap
         assert without.engaged()["pdl"].engaged is True, without.engaged()["pdl"]
 
 
+def test_portable_kernels_change_no_bit(device: Device, models: Models) -> None:
+    if not device.has_pdl:
+        not_applicable("this device has one set of kernels")
+    model = models.tiny("Q4_K_M")
+    newest = session(device, model, context=64)
+    portable = session(device, model, context=64, portable="on")
+    for token in random_tokens(model, 48, seed=4):
+        assert_same_bits(portable.decode(int(token)), newest.decode(int(token)), f"position {newest.length - 1}")
+    assert portable.engaged()["portable"].engaged is True
+    assert portable.engaged()["pdl"].engaged is None
+    assert newest.engaged()["pdl"].engaged is True
+
+
 def test_a_thousand_positions(device: Device, models: Models) -> None:
     """One graph, captured once, serves 1000 different positions; splits of the cache come into sight on the way."""
     model = models.micro()

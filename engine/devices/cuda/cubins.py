@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -18,9 +18,12 @@ from engine.devices.cuda.nvrtc import OPTIONS, Source, compile_source, nvrtc_ver
 class Cubins:
     """Machine code by module name. The first request starts the compilation of every module, several at a time."""
 
-    def __init__(self, sources: Mapping[str, Source], *, architecture: str, cache_dir: Path) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], *, architecture: str, cache_dir: Path, options: Sequence[str] = OPTIONS
+    ) -> None:
         self._sources = sources
         self._architecture = architecture
+        self._options = tuple(options)
         self._cache_dir = cache_dir
         self._lock = Lock()
         self._cubins: dict[str, Future[bytes]] = {}
@@ -46,18 +49,18 @@ class Cubins:
             pool.shutdown(wait=False)
 
     def _load(self, source: Source) -> bytes:
-        path = self._cache_dir / f"{source_key(source, self._architecture)}.cubin"
+        path = self._cache_dir / f"{source_key(source, self._architecture, self._options)}.cubin"
         try:
             return path.read_bytes()
         except OSError:
-            cubin = compile_source(source, architecture=self._architecture).cubin
+            cubin = compile_source(source, architecture=self._architecture, options=self._options).cubin
             keep(path, cubin)
             return cubin
 
 
-def source_key(source: Source, architecture: str) -> str:
+def source_key(source: Source, architecture: str, options: Sequence[str] = OPTIONS) -> str:
     """Everything that can change the machine code, hashed."""
-    content = [source.name, source.text, sorted(source.headers.items()), architecture, OPTIONS, nvrtc_version()]
+    content = [source.name, source.text, sorted(source.headers.items()), architecture, tuple(options), nvrtc_version()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.kernels import Kernels
 from engine.devices.cuda.memory import Block, CudaBuffer
-from engine.devices.cuda.nvrtc import KERNELS, read_sources
+from engine.devices.cuda.nvrtc import KERNELS, OPTIONS, PORTABLE, read_sources
 from engine.devices.cuda.stream import CudaStream
 from engine.devices.cuda.support import MINIMUM_CAPABILITY, require_cuda
 from reference.spec.errors import NoDevice, OutOfMemory
@@ -27,9 +27,12 @@ class CudaDevice:
 
     cache_dir: where cubins are kept, in a folder of its own; None means ~/.cache/zeroulp.
     kernel_dirs: folders of kernel files besides engine/kernels.
+    portable: every stream runs kernels as a GPU of sm_80 would, without PDL. Without it streams may ask for them.
     """
 
-    def __init__(self, *, cache_dir: Path | None = None, kernel_dirs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, *, cache_dir: Path | None = None, kernel_dirs: Sequence[Path] = (), portable: bool = False
+    ) -> None:
         self.cuda = cuda = require_cuda()
         self.capturing: CudaStream | None = None
         runtime = cuda.cupy.cuda.runtime
@@ -44,12 +47,10 @@ class CudaDevice:
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.l2_bytes = int(properties["l2CacheSize"])
         self._pool = cuda.cupy.cuda.MemoryPool()
-        self._cubins = Cubins(
-            read_sources((KERNELS, *kernel_dirs)),
-            architecture=self.architecture,
-            cache_dir=(cache_dir or Path.home() / ".cache" / "zeroulp") / "cuda",
-        )
-        self.kernels = Kernels(cuda, self._cubins)
+        self.portable = portable
+        self._sources = read_sources((KERNELS, *kernel_dirs))
+        self._cache_dir = (cache_dir or Path.home() / ".cache" / "zeroulp") / "cuda"
+        self._sets: dict[bool, tuple[Cubins, Kernels]] = {}  # by whether they are portable
 
     @property
     def name(self) -> DeviceName:
@@ -66,7 +67,7 @@ class CudaDevice:
 
     @property
     def has_pdl(self) -> bool:
-        return self.capability >= (9, 0)
+        return self.capability >= (9, 0) and not self.portable
 
     @property
     def alignment(self) -> int:
@@ -103,8 +104,20 @@ class CudaDevice:
             raise DeviceError(f"free of {buffer.name!r}: it was freed before")
         buffer.block.free()
 
-    def stream(self, *, pdl: bool = False, grid_limit: int | None = None) -> CudaStream:
-        return CudaStream(self, pdl=pdl, grid_limit=grid_limit)
+    def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> CudaStream:
+        return CudaStream(self, pdl=pdl, grid_limit=grid_limit, portable=portable or self.portable)
+
+    def kernels(self, *, portable: bool) -> Kernels:
+        return self._set(portable)[1]
+
+    def _set(self, portable: bool) -> tuple[Cubins, Kernels]:
+        if portable not in self._sets:
+            options = PORTABLE if portable else OPTIONS
+            cubins = Cubins(
+                self._sources, architecture=self.architecture, cache_dir=self._cache_dir, options=options
+            )  # fmt: skip
+            self._sets[portable] = cubins, Kernels(self.cuda, cubins)
+        return self._sets[portable]
 
     def used_bytes(self) -> int:
         return int(self._pool.used_bytes())
@@ -117,12 +130,13 @@ class CudaDevice:
     def close(self) -> None:
         """Waits for all work, unloads the kernels and returns unused memory to the driver."""
         self.cuda.cupy.cuda.runtime.deviceSynchronize()
-        self.kernels.close()
+        for _, kernels in self._sets.values():
+            kernels.close()
         self._pool.free_all_blocks()
 
     def precompile(self) -> None:
         """Compile every kernel file now, in parallel."""
-        self._cubins.precompile()
+        self._set(self.portable)[0].precompile()
 
     def refuse_during_capture(self, what: str) -> None:
         """Raise CaptureError, and void the capture, if a stream of this device is recording."""

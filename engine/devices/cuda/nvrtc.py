@@ -14,6 +14,7 @@ from reference.spec.errors import NoDevice
 
 # The rounding of every float operation stands in the source: nothing may be contracted, flushed or approximated.
 OPTIONS = ("-std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
+PORTABLE = (*OPTIONS, "-DZEROULP_PORTABLE")  # without what only sm_90 and later have
 KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 
 

@@ -32,19 +32,25 @@ class CudaCapture:
 class CudaStream:
     """Implements engine.device.Stream on a CuPy stream that does not wait for the default stream."""
 
-    def __init__(self, device: CudaDevice, *, pdl: bool, grid_limit: int | None) -> None:
+    def __init__(self, device: CudaDevice, *, pdl: bool, grid_limit: int | None, portable: bool) -> None:
         if grid_limit is not None and grid_limit < 1:
             raise DeviceError(f"stream: grid limit {grid_limit}, expected at least 1")
         self.device = device
         self.raw = device.cuda.cupy.cuda.Stream(non_blocking=True)
         self._driver = device.cuda.driver
         self._runtime = device.cuda.cupy.cuda.runtime
-        self._pdl = pdl and device.has_pdl
+        self._pdl = pdl and device.has_pdl and not portable
+        self._kernels = device.kernels(portable=portable)
+        self._portable = portable
         self._grid_limit = grid_limit
         self._configs: dict[tuple[Kernel, int, int, int], Any] = {}
         self._recording: set[Block] | None = None  # memory that the launches of a capture point to
         self._broken: str | None = None
         self._launches = self._graph_launches = self._graph_kernels = 0
+
+    @property
+    def portable(self) -> bool | None:
+        return self._portable
 
     @property
     def counters(self) -> Counters:
@@ -53,7 +59,7 @@ class CudaStream:
     def launch(
         self, module: str, kernel: str, *, grid: int, block: int, args: Sequence[KernelArgument], shared: int = 0
     ) -> None:
-        loaded = self.device.kernels.get(module, kernel)
+        loaded = self._kernels.get(module, kernel)
         config = self._configs.get((loaded, grid, block, shared)) or self._config(loaded, grid, block, shared)
         loaded.pack(args)
         (error,) = self._driver.cuLaunchKernelEx(config, loaded.function, loaded.parameters, 0)

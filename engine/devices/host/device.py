@@ -144,8 +144,8 @@ class HostDevice:
             raise DeviceError(f"free of '{buffer.name}': it was freed before")
         buffer.allocation.release()
 
-    def stream(self, *, pdl: bool = False, grid_limit: int | None = None) -> HostStream:
-        """`pdl` changes nothing here: see has_pdl."""
+    def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> HostStream:
+        """`pdl` and `portable` change nothing here: see has_pdl."""
         self._refuse_closed()
         if grid_limit is not None and grid_limit < 1:
             raise DeviceError(f"stream: grid limit {grid_limit}, expected at least 1")

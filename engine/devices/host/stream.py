@@ -69,6 +69,10 @@ class HostStream:
         self._device.check_guards()
 
     @property
+    def portable(self) -> bool | None:
+        return None
+
+    @property
     def counters(self) -> Counters:
         return Counters(launches=self._launches, graph_launches=self._graph_launches, graph_kernels=self._graph_kernels)
 
