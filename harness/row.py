@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from harness.adapters.devices import opened
 from harness.adapters.engine import LoadedModel
@@ -16,7 +17,7 @@ from harness.adapters.timing import Timing
 from harness.job import RowJob
 from harness.proven import Proven, ending, prove_and_measure
 from harness.rules import quick
-from harness.schema import Metrics, Row
+from harness.schema import Metrics, PlannedRow, Row
 from harness.store import utc_now
 from harness.work_model import ModelSize, works
 
@@ -48,8 +49,10 @@ def _filled(made: Row, job: RowJob) -> Row:
     row = job.row
     with ExitStack() as stack:
         device = stack.enter_context(opened(row.device, Path(job.cache)))
+        start = time.perf_counter()
         model = open_file(Path(job.model_path))
         loaded = stack.enter_context(LoadedModel(device, model))
+        first_token = _first_token(loaded, row, start)
         timing = stack.enter_context(Timing(device))
         rules = quick(job.repeats)
         warm = rules.warm_seconds[0]
@@ -59,13 +62,25 @@ def _filled(made: Row, job: RowJob) -> Row:
             made,
             status=status,
             reason=reason,
-            metrics=_metrics(job, size_of(model, str(row.toggles["kv"])), proven),
+            metrics=_metrics(job, size_of(model, str(row.toggles["kv"])), proven, first_token),
             proof=proven.proof,
             engaged=dict(proven.engaged),
         )
 
 
-def _metrics(job: RowJob, size: ModelSize, proven: Proven) -> Metrics:
+def _first_token(loaded: LoadedModel, row: PlannedRow, start: float) -> float | None:
+    """Seconds from before the file was opened to the first token behind a prompt of one; None on an emulated device."""
+    if row.device == "host":
+        return None
+    engine = loaded.engine(row.toggles, context=row.shape.context)
+    engine.generate(np.zeros(1, dtype=np.int64), 1)
+    engine.synchronize()
+    seconds = time.perf_counter() - start
+    engine.close()
+    return seconds
+
+
+def _metrics(job: RowJob, size: ModelSize, proven: Proven, first_token: float | None) -> Metrics:
     measured = proven.measured
     prefill, decode = works(job.row, size)
     percent = None
@@ -84,6 +99,7 @@ def _metrics(job: RowJob, size: ModelSize, proven: Proven) -> Metrics:
         prefill_operations_per_token=prefill.operations,
         percent_of_read_ceiling=percent,
         memory_bytes=proven.memory_bytes,
+        first_token_seconds=first_token,
         prefill=measured.prefill.samples() if measured.prefill else None,
         decode=measured.decode.samples(per=measured.run) if measured.decode else None,
     )

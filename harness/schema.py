@@ -94,6 +94,7 @@ class Metrics(Record, frozen=True, kw_only=True):
     prefill_bytes_per_token: float
     prefill_operations_per_token: float
     percent_of_read_ceiling: float | None = None  # decode: bytes x median tokens/s over the measured read bandwidth
+    first_token_seconds: float | None = None  # from opening the model file, kernels compiled before, to one token
     memory_bytes: int = 0  # weights, buffers and KV cache on the device, as its allocator counts them
     prefill: Samples | None = None  # us of device time for the whole prompt
     decode: Samples | None = None  # us of device time for a token

@@ -75,6 +75,8 @@ def _rows(run: StoredRun) -> Table:
         memory = short(row.metrics.memory_bytes, "B") if row and row.metrics else "—"
         values = count(sum(check.values for check in row.proof)) if row else "—"
         seconds = f"{row.seconds:.1f}" if row else "—"
-        lines.append((one_line(planned.id), configuration(planned), result, values, memory, seconds))
-    names = ("row", "configuration", "outcome", "values compared", "memory", "seconds")
+        opened = row.metrics.first_token_seconds if row and row.metrics else None
+        first = f"{opened:.2f}" if opened is not None else "—"
+        lines.append((one_line(planned.id), configuration(planned), result, values, memory, first, seconds))
+    names = ("row", "configuration", "outcome", "values compared", "memory", "s to first token", "seconds")
     return table(f"All {plural(len(lines), 'planned row')}", names, lines, numbers=names[3:], folded=True)
