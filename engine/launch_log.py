@@ -46,7 +46,8 @@ class LoggedGraph:
             )
         self._graph = graph
         self._kernels = kernels
-        self._log = log
+        self._launches = 0
+        log.graphs.append(self)
 
     @property
     def kernels(self) -> int:
@@ -58,7 +59,11 @@ class LoggedGraph:
 
     def launch(self) -> None:
         self._graph.launch()
-        self._log.replayed.update(self._kernels)
+        self._launches += 1
+
+    def replayed(self) -> Counter[str]:
+        """Kernels that its launches ran, by name."""
+        return Counter({name: count * self._launches for name, count in self._kernels.items()})
 
     def close(self) -> None:
         self._graph.close()
@@ -80,7 +85,7 @@ class LaunchLog:
         self._recording: Counter[str] | None = None
         self._noted: list[Launch] | None = None
         self.direct: Counter[str] = Counter()
-        self.replayed: Counter[str] = Counter()
+        self.graphs: list[LoggedGraph] = []
 
     @property
     def device(self) -> Device:
@@ -151,6 +156,10 @@ class LaunchLog:
 
     def synchronize(self) -> None:
         self._stream.synchronize()
+
+    @property
+    def replayed(self) -> Counter[str]:
+        return sum((graph.replayed() for graph in self.graphs), Counter[str]())
 
     def executed(self) -> Counter[str]:
         """Kernels run so far, launched directly or by a replay."""

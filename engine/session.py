@@ -91,7 +91,7 @@ class Session:
         self._stream = LaunchLog(
             device.stream(pdl=pdl, grid_limit=grid_limit, portable=portable), follower=self.tape
         )  # fmt: skip
-        self._graph: LoggedGraph | None = None
+        self._graphs: dict[bool, LoggedGraph] = {}  # of one row, by whether the next token is chosen in it
         self._graph_refused = "" if self.toggles.graph == "on" else "toggle graph is off"
         self._tally = Tally()
         self._length = 0
@@ -136,7 +136,11 @@ class Session:
     def engaged(self) -> Engagements:
         """Which paths the launches so far took, and why not the ones that were asked for."""
         return self._tally.engagements(
-            self.toggles, self._stream, self._graph, refused=self._graph_refused, has_pdl=self.has_pdl
+            self.toggles,
+            self._stream,
+            self._graphs.get(True) or self._graphs.get(False),
+            refused=self._graph_refused,
+            has_pdl=self.has_pdl,
         )
 
     # ---- computing ------------------------------------------------------------------------------------------------
@@ -197,12 +201,11 @@ class Session:
                 f"{n} tokens to generate at position {self._length}: the context holds {self.limits.context}"
             )
         for _ in range(n):
-            self._run_one()
-            self._choose()
+            self._run_one(choose=True)
 
     def close(self) -> None:
-        if self._graph is not None:
-            self._graph.close()
+        for graph in self._graphs.values():
+            graph.close()
         self._arena.close()
         if self._owned is not None:
             self._owned.close()
@@ -231,20 +234,25 @@ class Session:
         self._buffers.position.write(np.array([self._length], np.int32))
         self._run_one()
 
-    def _run_one(self) -> None:
-        """One row; token and position are in device memory."""
+    def _run_one(self, *, choose: bool = False) -> None:
+        """One row; token and position are in device memory, and with `choose` so is the next token afterwards."""
         before = self.counters
-        qwen3.prefix(self._stream, self._weights, self._buffers, 1, tap=self.tap)
-        if self._graph_ready():
-            assert self._graph is not None
-            self._graph.launch()
+        graph = self._graph_of(choose)
+        if graph is not None:
+            graph.launch()
         else:
-            self._region(1)
+            self._one_row(choose)
         self._tally.one_row(before, self.counters)
         self._length += 1
 
+    def _one_row(self, choose: bool) -> None:
+        qwen3.prefix(self._stream, self._weights, self._buffers, 1, tap=self.tap)
+        self._region(1)
+        if choose:
+            self._choose()
+
     def _region(self, rows: int) -> None:
-        """The part of a one-row step that a graph holds: layers, final norm, head."""
+        """Layers, final norm, head."""
         path = self.toggles.matmul
         if self.toggles.fused == "on" and rows == 1 and path != "gemm" and self.tap is no_tap:
             qwen3_fused.region(self._stream, self._weights, self._buffers)
@@ -253,18 +261,21 @@ class Session:
         qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
         qwen3.head(self._stream, self._weights, self._buffers, 0, rows, path=path, tap=self.tap)
 
-    def _graph_ready(self) -> bool:
-        """Whether this step can be replayed; captures at the first chance. A failed capture is said, never retried."""
+    def _graph_of(self, choose: bool) -> LoggedGraph | None:
+        """The graph of a step, captured at the first chance; None if it is not to be replayed.
+
+        A failed capture is said, never retried.
+        """
         if self.tap is not no_tap or self._graph_refused:
-            return False
-        if self._graph is None:
+            return None
+        if choose not in self._graphs:
             try:
                 with self._stream.capture() as capture:
-                    self._region(1)
-                self._graph = capture.graph
+                    self._one_row(choose)
+                self._graphs[choose] = capture.graph
             except DeviceError as error:
                 self._graph_refused = f"capture failed: {error}"
-        return self._graph is not None
+        return self._graphs.get(choose)
 
     def _batched(self, chunk: NDArray[np.int32], logits_of: int) -> list[Logits]:
         """One pass over the rows of `chunk`; logits of its last `logits_of` rows, in pieces."""

@@ -16,7 +16,7 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
         name="replays-stay-at-the-captured-position",
         file=_SESSION,
         old="        self._buffers.position.write(np.array([self._length], np.int32))\n        self._run_one()",
-        new="        if self._graph is None:\n"
+        new="        if not self._graphs:\n"
         "            self._buffers.position.write(np.array([self._length], np.int32))\n"
         "        self._run_one()",
         checks=(f"{_REPLAY}test_replay_equals_direct[{{device}}-Q8_0-f16]",),
@@ -69,9 +69,9 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a-failed-capture-drops-its-token",
         file=_SESSION,
-        old="        else:\n            self._region(1)\n        self._tally",
+        old="        else:\n            self._one_row(choose)\n        self._tally",
         new='        elif not self._graph_refused.startswith("capture"):\n'
-        "            self._region(1)\n        self._tally",
+        "            self._one_row(choose)\n        self._tally",
         checks=(f"{_REPLAY}test_a_failed_capture_is_said_and_leaves_the_session_right[{{device}}]",),
         origin="6",
     ),
