@@ -19,6 +19,7 @@ CACHES = ("keys", "values")
 # How many leading arguments a kernel writes, by the start of its name; the longest that fits counts, 1 where none does.
 _OUTPUTS = {
     "advance": 4,
+    "argmax": 3,
     "attention_split": 3,
     "attention_step": 10,
     "kv_append": 2,

@@ -15,7 +15,7 @@ from engine.families import qwen3, qwen3_fused
 from engine.families.qwen3 import Tap, no_tap
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.ops.advance import advance
-from engine.ops.argmax import argmax
+from engine.ops.argmax import argmax, parts
 from engine.tape import Tape
 from engine.toggles import Toggles
 from engine.watch import Watch
@@ -73,6 +73,7 @@ class Session:
         )
         for name, shape in (("next_token", (1,)), ("tokens_out", (context,)), ("count", (1,))):
             self._arena.plan(name, shape, np.int32)
+        self._arena.plan("tops", (1, parts(self.spec.vocab)), np.int64)
         self.tape = Tape(watch=watch) if self.toggles.tape == "on" else None
         if self.tape is not None:
             self.tape.plan(self._arena, layers=self.spec.layers, context=context, rows=rows)
@@ -300,7 +301,13 @@ class Session:
 
     def _choose(self) -> None:
         """Greedy choice from the first row of logits; moves token and position on, in device memory."""
-        argmax(self._stream, self._buffers.logits.rows(0, 1), out=self._arena["next_token"])
+        argmax(
+            self._stream,
+            self._buffers.logits.rows(0, 1),
+            scratch=self._arena["tops"],
+            arrivals=self._buffers.arrivals,
+            out=self._arena["next_token"],
+        )
         advance(
             self._stream,
             self._arena["next_token"],

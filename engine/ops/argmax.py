@@ -5,14 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from engine.device import Buffer, Stream
-from engine.ops.checks import blocks, int32, require
+from engine.ops.checks import THREADS, blocks, int32, refuse, require
 
-THREADS = 1024  # one block reads a whole row
+PART = 4096  # logits of a work item
 
 
-def argmax(stream: Stream, logits: Buffer, *, out: Buffer) -> None:
-    """logits (rows, vocab) float32 -> out (rows,) int32: the lowest index of a NaN, or else of the largest value."""
-    rows, vocab = require("argmax", "logits", logits, (None, None), np.float32)
-    require("argmax", "out", out, (rows,), np.int32)
-    sizes = int32("argmax", "rows", rows), int32("argmax", "vocab", vocab)
-    stream.launch("argmax", "argmax", grid=blocks(rows), block=THREADS, args=(out, logits, *sizes))
+def parts(vocab: int) -> int:
+    """Work items of a row."""
+    return -(-vocab // PART)
+
+
+def argmax(stream: Stream, logits: Buffer, *, scratch: Buffer, arrivals: Buffer, out: Buffer) -> None:
+    """logits (rows, vocab) float32 -> out (rows,) int32: the lowest index of a NaN, or else of the largest value.
+
+    scratch: (rows, parts(vocab)) int64. arrivals: at least (rows,) int32, zero before and after.
+    """
+    op = "argmax"
+    rows, vocab = require(op, "logits", logits, (None, None), np.float32)
+    require(op, "out", out, (rows,), np.int32)
+    require(op, "scratch", scratch, (rows, parts(vocab)), np.int64)
+    if arrivals.dtype != np.int32 or arrivals.nbytes < 4 * rows:
+        raise refuse(op, f"arrivals is {arrivals.dtype} {arrivals.shape}, expected at least {rows} int32 values")
+    sizes = int32(op, "rows", rows), int32("argmax", "vocab", vocab)
+    args = (out, scratch, arrivals, logits, *sizes)
+    stream.launch(op, op, grid=blocks(rows * parts(vocab)), block=THREADS, args=args)

@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
-from engine.ops.argmax import argmax
+from engine.ops.argmax import argmax, parts
 from reference.ops import argmax as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
 
-SIZES = (1, 2, 3, 31, 32, 33, 255, 256, 257, 1000, 1023, 1024, 1025, 65536, 152064, 262144)
+SIZES = (1, 2, 3, 31, 32, 33, 255, 256, 257, 1000, 4095, 4096, 4097, 65536, 152064, 262144)
 
 
 def _chosen(device: Device, logits: F32, *, grid_limit: int | None = None) -> NDArray[np.int32]:
     results = run(
         device,
-        {"logits": logits},
-        {"out": ((len(logits),), np.int32)},
-        lambda stream, b: argmax(stream, b["logits"], out=b["out"]),
+        {"logits": logits, "arrivals": np.zeros(len(logits), np.int32)},
+        {"out": ((len(logits),), np.int32), "scratch": ((len(logits), parts(logits.shape[1])), np.int64)},
+        lambda stream, b: argmax(stream, b["logits"], scratch=b["scratch"], arrivals=b["arrivals"], out=b["out"]),
         grid_limit=grid_limit,
     )
     return results["out"]
@@ -64,7 +64,7 @@ def test_the_maximum_wherever_it_stands(device: Device, n: int) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 4, 8, 17])
 @pytest.mark.parametrize("grid_limit", GRIDS)
 def test_rows(device: Device, rows: int, grid_limit: int | None) -> None:
-    logits = values("logits", rows, 3001)
+    logits = values("logits", rows, 9001)
     assert_same(_chosen(device, logits, grid_limit=grid_limit), oracle.exact(logits), f"argmax of {rows} rows")
 
 
@@ -81,14 +81,15 @@ def test_the_sign_of_a_nan_does_not_matter(device: Device) -> None:
 
 
 def test_schedules(host_variant: HostDevice) -> None:
-    logits = values("logits", 5, 1500).round(1)  # many ties
+    logits = values("logits", 5, 4500).round(1)  # many ties
     for limit in GRIDS:
         assert_same(_chosen(host_variant, logits, grid_limit=limit), oracle.exact(logits), f"argmax on {limit} blocks")
 
 
-def test_an_output_of_another_length_is_refused(device: Device) -> None:
+def test_buffers_of_another_length_are_refused(device: Device) -> None:
     logits, out = device.upload(values("logits", 3, 5), "logits"), device.alloc((2,), np.int32, "out")
+    scratch = device.alloc((3, 1), np.int64, "scratch")
     with pytest.raises(LaunchError, match=r"^argmax: out is int32 \(2,\), expected int32 \(3,\)$"):
-        argmax(device.stream(), logits, out=out)
-    for buffer in (logits, out):
-        device.free(buffer)
+        argmax(device.stream(), logits, scratch=scratch, arrivals=out, out=out)
+    with pytest.raises(LaunchError, match=r"^argmax: arrivals is int32 \(2,\), expected at least 3 int32 values$"):
+        argmax(device.stream(), logits, scratch=scratch, arrivals=out, out=device.alloc((3,), np.int32, "out"))
