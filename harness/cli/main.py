@@ -10,6 +10,7 @@ import click
 from harness.cli import edge
 from harness.cli.aa import aa
 from harness.cli.bench import allrows, bench
+from harness.cli.check_kernel import check_kernel
 from harness.cli.compare import compare
 from harness.cli.compute import generate, logits
 from harness.cli.diverge import diverge
@@ -67,6 +68,7 @@ for command in (
     diverge,
     gate,
     aa,
+    check_kernel,
     store,
 ):
     group.add_command(command)
