@@ -19,6 +19,7 @@ from harness.cli.gate import gate
 from harness.cli.parity import parity
 from harness.cli.quality import quality
 from harness.cli.report import report
+from harness.cli.selftest import selftest
 from harness.cli.store import store
 from harness.cli.synth import synth
 from harness.cli.toggles import toggles
@@ -69,6 +70,7 @@ for command in (
     gate,
     aa,
     check_kernel,
+    selftest,
     store,
 ):
     group.add_command(command)
