@@ -63,7 +63,7 @@ def selftest(
     from harness.adapters.devices import require
     from harness.selftest import SELFTEST, encode, keep
     from harness.store import write_atomically
-    from suites.selftest.campaign import Campaign, read_plan
+    from suites.selftest.campaign import Campaign, code_here, read_plan
 
     if as_list:
         return _print_list(faults or ("all",), device or "host", as_json=as_json)
@@ -87,6 +87,8 @@ def selftest(
     except KeyboardInterrupt:
         kept = len(list((folder / "tried").glob("*.json")))
         raise KeyboardInterrupt(f"{kept} verdicts are kept; go on with: zeroulp selftest --resume {folder}") from None
+    if code_here() != plan.code:
+        raise BadCall("the packages were changed meanwhile: what was found is of no one code, start again")
     write_atomically(folder / SELFTEST, encode(found))
     if found.whole:
         keep(found, edge.cache_folder())

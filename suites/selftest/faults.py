@@ -13,6 +13,7 @@ from suites.selftest.faults_matmul import MATMUL_FAULTS
 from suites.selftest.faults_measurement import MEASUREMENT_FAULTS
 from suites.selftest.faults_numerics import NUMERICS_FAULTS
 from suites.selftest.faults_records import RECORD_FAULTS
+from suites.selftest.faults_speed import SPEED_FAULTS
 from suites.selftest.faults_statistics import STATISTICS_FAULTS
 from suites.selftest.faults_where import WHERE_FAULTS
 from suites.selftest.planting import Fault
@@ -29,7 +30,8 @@ AREAS: Mapping[str, tuple[Fault, ...]] = {
     "statistics": STATISTICS_FAULTS,
     "gate": GATE_FAULTS,
     "records": RECORD_FAULTS,
+    "speed": SPEED_FAULTS,
 }
-INSTRUMENT = ("where", "measurement", "statistics", "gate", "records")
+INSTRUMENT = ("where", "measurement", "statistics", "gate", "records", "speed")
 
 FAULTS: tuple[Fault, ...] = tuple(fault for area in AREAS.values() for fault in area)

@@ -24,6 +24,14 @@ NUMERICS_FAULTS: tuple[Fault, ...] = (
         origin="29",
     ),
     Fault(
+        name="a-position-stays-behind-a-truncation",
+        file="engine/session.py",
+        old="        self._length = length\n",
+        new="        self._length = min(length + 1, self._length)\n",
+        checks=("suites/graph_replay/test_truncate.py::test_what_was_forgotten_leaves_no_trace[{device}-on]",),
+        origin="32",
+    ),
+    Fault(
         name="more-items-than-32-bits-count",
         file="engine/ops/checks.py",
         old="    if items > MOST_ITEMS:\n",

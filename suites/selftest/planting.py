@@ -38,15 +38,26 @@ class Fault:
     origin: str = ""  # its number in the catalogue of known engine faults
     host_only: bool = False  # on a GPU the line does nothing, or shows by luck only
     cuda_only: bool = False  # without a GPU there is nothing to see it by
+    timeout: float = 240.0  # seconds for its checks
 
     def plant(self, tree: Path) -> None:
         """Write the wrong line. Raises ValueError if `old` does not occur exactly once."""
+        self._replace(tree, self.old, self.new)
+
+    def planted(self, tree: Path) -> bool:
+        return self.new in (tree / self.file).read_text()
+
+    def remove(self, tree: Path) -> None:
+        """Put back the line that was there. Raises ValueError if `new` does not occur exactly once."""
+        self._replace(tree, self.new, self.old)
+
+    def _replace(self, tree: Path, there: str, instead: str) -> None:
         path = tree / self.file
         text = path.read_text()
-        if text.count(self.old) != 1:
-            times = text.count(self.old)
-            raise ValueError(f"fault {self.name!r}: {self.old!r} occurs {times} times in {self.file}, expected once")
-        path.write_text(text.replace(self.old, self.new))
+        times = text.count(there)
+        if times != 1:
+            raise ValueError(f"fault {self.name!r}: {there!r} occurs {times} times in {self.file}, expected once")
+        path.write_text(text.replace(there, instead))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +92,7 @@ def try_fault(fault: Fault, folder: Path, *, device: str, environment: Mapping[s
     """Plant it in a copy under `folder` and run its checks."""
     tree = scratch_copy(folder)
     fault.plant(tree)
-    return run_checks(tree, fault.checks, device=device, environment=environment)
+    return run_checks(tree, fault.checks, device=device, timeout=fault.timeout, environment=environment)
 
 
 def run_checks(
@@ -101,7 +112,7 @@ def run_checks(
     ]  # fmt: skip
     given = environment if environment is not None else os.environ
     path = os.pathsep.join(filter(None, (str(tree), given.get("PYTHONPATH", ""))))
-    # A session of its own: Ctrl-C is ours alone, and its end is the end of all that it started. PYTHONPATH: what the
+    # A session of its own: Ctrl-C is ours alone, and a timeout ends all that it started. PYTHONPATH: what the
     # checks start elsewhere has the fault, too.
     process = subprocess.Popen(
         command,
@@ -115,11 +126,10 @@ def run_checks(
     try:
         said, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        return Verdict(outcome="crashed", by=" ".join(checks), message=f"no end after {timeout:.0f} s")
-    finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # it ended by itself meanwhile
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
+        return Verdict(outcome="crashed", by=" ".join(checks), message=f"no end after {timeout:.0f} s")
     if not junit.is_file():
         return Verdict(outcome="broken", by="", message=said[-2000:])
     return read_junit(junit, process.returncode)

@@ -14,18 +14,19 @@ from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.selftest import Selftest, read_selftest, score_of
 from suites.selftest import campaign
-from suites.selftest.campaign import UNPLANTED, Campaign, CampaignPlan, chosen, code_here, sample
+from suites.selftest.campaign import UNPLANTED, Campaign, CampaignPlan, chosen, sample
 from suites.selftest.faults import AREAS, FAULTS
 from suites.selftest.planting import ROOT, Outcome, Verdict
 
 Captured = pytest.CaptureFixture[str]
 NAMES = tuple(fault.name for fault in FAULTS[:5])
+CODE = "0123456789abcdef"
 QUICK = "compare-of-nothing-passes"  # its check takes no device and no model
 
 
 def plan(*names: str) -> CampaignPlan:
     return CampaignPlan(
-        names=names or NAMES, device="host", code=code_here(), seed=None, started="2026-01-01T00:00:00Z", command="x"
+        names=names or NAMES, device="host", code=CODE, seed=None, started="2026-01-01T00:00:00Z", command="x"
     )
 
 
@@ -85,13 +86,23 @@ def test_one_that_stopped_goes_on_with_what_it_lacks(run: Callable[..., Selftest
     assert again.faults == whole.faults
 
 
-def test_another_code_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_another_code_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign.write_plan(tmp_path, plan())
+    monkeypatch.setattr(campaign, "code_here", lambda: CODE)
     assert campaign.read_plan(tmp_path) == plan()
-    text = (tmp_path / campaign.PLAN).read_text()
-    (tmp_path / campaign.PLAN).write_text(text.replace(code_here(), "0" * 16))
-    with pytest.raises(BadCall, match="was begun on other code"):
+    monkeypatch.setattr(campaign, "code_here", lambda: "0" * 16)
+    with pytest.raises(BadCall, match=f"was begun on other code \\({CODE}\\) than this"):
         campaign.read_plan(tmp_path)
+
+
+def test_code_that_changes_meanwhile_has_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    codes = iter("abc")
+    monkeypatch.setattr(campaign, "code_here", lambda: next(codes))
+    assert zeroulp(["selftest", "--faults", QUICK, "-n", "1", "--out", str(tmp_path / "x")]) == 2
+    assert "the packages were changed meanwhile" in capsys.readouterr().err
+    assert not (tmp_path / "x" / "selftest.json").exists()
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 100])
@@ -114,13 +125,14 @@ def test_faults_are_chosen_by_name_pattern_and_area() -> None:
 
 def test_the_command_says_who_saw_it(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(campaign, "code_here", lambda: CODE)
     folder = tmp_path / "one"
     assert zeroulp(["selftest", "--faults", QUICK, "-n", "1", "--out", str(folder), "--json"]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert [sorted(fault) for fault in found["faults"]] == [["by", "caught", "name"]]
     assert found["faults"][0]["by"] == "test_compare::test_nothing_compared_is_not_the_same"
-    assert (found["caught"], found["planted"], found["code"]) == (1, 1, code_here())
+    assert (found["caught"], found["planted"], found["code"]) == (1, 1, CODE)
     assert out.encode() == (folder / "selftest.json").read_bytes()
     assert "about" in err  # what is left
     assert read_selftest(folder / "selftest.json").score().caught == 1
