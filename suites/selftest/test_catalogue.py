@@ -9,6 +9,7 @@ from collections import Counter
 
 from suites.selftest.faults import AREAS, FAULTS, INSTRUMENT
 from suites.selftest.planting import ROOT, all_checks
+from suites.status import not_applicable
 
 NO_OP = {"engine/kernels/ceilings.cu", "engine/ops/__init__.py", "engine/ops/checks.py"}
 KNOWN = range(1, 43)  # numbers of the catalogue of known engine faults
@@ -46,6 +47,21 @@ def test_every_kernel_and_launcher_has_a_fault() -> None:
 
 def test_origins_are_numbers_of_the_known_faults() -> None:
     assert [fault.name for fault in FAULTS if fault.origin and int(fault.origin) not in KNOWN] == []
+
+
+def test_the_documentation_counts_right() -> None:
+    """Areas with their numbers of faults; the known faults are planted or said not to apply, never both."""
+    documentation = ROOT / "docs" / "selftest.md"
+    if not documentation.is_file():
+        not_applicable("the documentation is a part of the checkout, not of the package")
+    text = documentation.read_text()
+    counts = {area: int(count) for area, count in re.findall(r"^\| ([a-z]+) \| .* \| (\d+) \|$", text, re.MULTILINE)}
+    assert counts == {area: len(faults) for area, faults in AREAS.items()}
+    assert f"{sum(len(AREAS[area]) for area in INSTRUMENT)} of {len(FAULTS)}." in text
+    rows = re.findall(r"^\| (\d+(?:, \d+)*) \|", text, re.MULTILINE)
+    absent = [int(number) for row in rows for number in row.split(", ")]
+    planted = {int(fault.origin) for fault in FAULTS if fault.origin}
+    assert sorted([*absent, *planted]) == list(KNOWN)
 
 
 def test_a_name_can_be_typed() -> None:
