@@ -175,15 +175,14 @@ def _last_words(log: Path) -> str:
 def _read_logits(name: str, path: Path, tokens: int, vocab: int) -> NDArray[np.float32]:
     expected = f"expected float32 ({tokens}, {vocab})"
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)  # a file shorter than its header says is refused
+        found = np.lib.format.open_memmap(path, mode="r")  # a file shorter than its header says is refused
     except FileNotFoundError:
         raise CommandFailed("error", f"{name}: wrote no {LOGITS}, {expected}") from None
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         reason = " ".join(str(error).split())[:LONGEST]
         raise CommandFailed("error", f"{name}: {LOGITS} is not a whole .npy file ({reason})") from None
-    if not isinstance(found, np.ndarray) or (found.dtype, found.shape) != (np.dtype(np.float32), (tokens, vocab)):
-        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
-        raise CommandFailed("error", f"{name}: {LOGITS} is {what}, {expected}")
+    if (found.dtype, found.shape) != (np.dtype(np.float32), (tokens, vocab)):
+        raise CommandFailed("error", f"{name}: {LOGITS} is {found.dtype} {found.shape}, {expected}")
     logits = np.array(found, np.float32, order="C")
     if bad := first_not_finite(logits):
         raise CommandFailed("error", f"{name}: {LOGITS} holds {bad}")

@@ -20,6 +20,8 @@ CheckStatus = Literal["passed", "failed", "not_applicable"]
 When = Literal["before", "after"]
 Phase = Literal["prefill", "decode"]
 PeerStatus = Literal["ok", "failed", "unmatched"]
+FOREIGN = "command"  # the device of rows that an engine made which is not ours
+
 CanaryName = Literal["copy", "matvec", "empty_graph"]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from harness.command_proof import ORACLES
-from harness.schema import Ceiling, Check, Row, When
+from harness.schema import FOREIGN, Ceiling, Check, Row, When
 from harness.store import StoredRun
 from reports.document import Tone
 from reports.roofline import row_points
@@ -189,7 +189,7 @@ def _implausible(row: Row, ceilings: Sequence[Ceiling]) -> str:
 def _shown(row: Row, when: When) -> bool:
     """Whether the proof is whole: the oracle agreed, and each other comparison was made or says why it could not be."""
     checks = {check.name: check for check in row.proof if check.when == when}
-    if row.device == "command":
+    if row.device == FOREIGN:
         return any(name in checks and checks[name].status == "passed" for name in ORACLES)
     return set(OWED) <= set(checks) and checks[ORACLE].status == "passed"
 

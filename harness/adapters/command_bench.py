@@ -21,12 +21,10 @@ from harness.environment import environment
 from harness.job import Probe
 from harness.measure import spread
 from harness.proof import ProofTokens, proof_tokens
-from harness.schema import Check, Metrics, Plan, PlannedRow, Row, Shape, Spread, row_key
+from harness.schema import FOREIGN, Check, Metrics, Plan, PlannedRow, Row, Shape, Spread, row_key
 from harness.store import ENVIRONMENT, PLAN, RowWriter, new_run_folder, utc_now, write_record
 from harness.work_model import decode_work, prefill_work
 from reference.spec.model import Model
-
-DEVICE = "command"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +48,9 @@ def run_command_sweep(sweep: CommandSweep) -> Path:
     toggles: dict[str, str | int] = {"engine": sweep.engine.spec.name, "kv": sweep.engine.spec.kv}
     planned = [_planned(sweep, shape, toggles) for shape in sweep.shapes]
     probe = Probe(description="", gpu=None, free_bytes=0, compile_flags="", ceilings=())
-    made = environment(DEVICE, probe, command=sweep.command)
+    made = environment(FOREIGN, probe, command=sweep.command)
     folder = new_run_folder(sweep.results)
-    plan = Plan(started=utc_now(), command=sweep.command, rows=tuple(planned), device=DEVICE, repeats=sweep.repeats)
+    plan = Plan(started=utc_now(), command=sweep.command, rows=tuple(planned), device=FOREIGN, repeats=sweep.repeats)
     write_record(folder / PLAN, plan)
     write_record(folder / ENVIRONMENT, made)
     writer = RowWriter(folder)
@@ -67,9 +65,9 @@ def run_command_sweep(sweep: CommandSweep) -> Path:
 def _planned(sweep: CommandSweep, shape: Shape, toggles: Mapping[str, str | int]) -> PlannedRow:
     facts = sweep.file.facts
     spec = msgspec.to_builtins(sweep.engine.spec)
-    parts = [row_key(facts, shape, toggles, DEVICE), sweep.repeats, spec, NUMERICS]
+    parts = [row_key(facts, shape, toggles, FOREIGN), sweep.repeats, spec, NUMERICS]
     row_id = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
-    return PlannedRow(id=row_id, model=facts, shape=shape, toggles=dict(toggles), device=DEVICE)
+    return PlannedRow(id=row_id, model=facts, shape=shape, toggles=dict(toggles), device=FOREIGN)
 
 
 def _row(sweep: CommandSweep, model: Model, row: PlannedRow, made_in: str) -> Row:
