@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.devices.cuda.nvrtc import bindings, compile_source, read_sources
 from engine.devices.host.device import KERNELS
 from harness.adapters.user_kernel.ops import OPS
 from harness.cli.main import zeroulp
 from harness.expressions import whole_number
+from reference.spec.errors import NoDevice
 
 RIGHT = Path(__file__).parents[2] / "examples" / "rms_norm.cu"
+PLAIN = Path(__file__).with_name("plain.cu")
 ROW_LOOP = "for (int row = blockIdx.x; row < rows; row += gridDim.x) {"
 SQUARES = "chain = __fmaf_rn(in[i], in[i], chain);"
 LAST_BARRIER = "    __syncthreads();  // groups is written again for the next row\n"
@@ -66,6 +70,32 @@ def test_our_own_kernels_pass(op: str, capfd: pytest.CaptureFixture[str]) -> Non
     block = ["--block", "1024"] if op == "argmax" else []
     assert zeroulp(["check-kernel", str(KERNELS / f"{op}.cu"), "--op", op, *block, "--grids", "2"]) == 0
     assert "\nPASS: " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("op", ["rope", "quantize", "matmul_f32", "matmul_q8_0", "embedding_bf16", "embedding_q8_0"])
+def test_a_plain_kernel_of_every_kind_of_op_passes_by_bits(op: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert zeroulp(["check-kernel", str(PLAIN), "--op", op, "--grids", "2"]) == 0
+    assert "\nPASS: " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("op", ["attention", "attention_f16"])
+def test_a_kernel_of_another_order_stands_against_the_ideal_form(op: str, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["check-kernel", str(PLAIN), "--op", op]
+    assert zeroulp([*command, "--against", "ideal", "--nmse", "1e-11"]) == 0
+    assert "\nPASS: 13 cases" in capfd.readouterr().out
+    assert zeroulp(command) == 1  # by bits against the exact form
+
+
+def test_plain_kernels_compile_for_a_gpu_too(tmp_path: Path) -> None:
+    try:
+        bindings()
+    except NoDevice as error:
+        pytest.skip(str(error))
+    shutil.copyfile(PLAIN, tmp_path / "user_plain.cu")
+    shutil.copyfile(RIGHT, tmp_path / "user_rms_norm.cu")
+    sources = read_sources((KERNELS, tmp_path))
+    for name in ("user_plain", "user_rms_norm"):
+        assert compile_source(sources[name], architecture="sm_90").cubin
 
 
 def test_arguments_of_another_kind_and_order(capfd: pytest.CaptureFixture[str]) -> None:
