@@ -1,6 +1,6 @@
 """transformers as an engine, for `zeroulp bench command examples/transformers_engine.toml MODEL`. CPU or GPU, float32.
 
-It needs torch and transformers (and gguf, by which transformers reads the file): they are no dependencies of zeroulp.
+It needs torch, transformers, accelerate and gguf; all but the last are no dependencies of zeroulp.
 Called as: transformers_engine.py MODEL TOKENS OUT MODE GENERATED REPEATS; docs/your-engine.md says what these are.
 """
 
@@ -9,11 +9,22 @@ import sys
 import time
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load(file):
+    """The dequantised model in float32."""
+    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    config = AutoConfig.from_pretrained(**where)
+    width = gguf.GGUFReader(file).fields.get(f"{config.model_type}.attention.key_length")
+    if width is not None:
+        config.head_dim = int(width.contents())  # which transformers leaves at its default
+    return AutoModelForCausalLM.from_pretrained(**where, config=config, dtype=torch.float32).to(DEVICE).eval()
 
 
 def run(model, parts):
@@ -49,8 +60,7 @@ def synchronize():
 def main(path, tokens_file, out, mode, generated, repeats):
     tokens = [int(word) for word in Path(tokens_file).read_text().split()]
     generated, repeats, file = int(generated), int(repeats), Path(path)
-    model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, torch_dtype=torch.float32)
-    model = model.to(DEVICE).eval()
+    model = load(file)
     with torch.inference_mode():
         parts = [tokens] if mode == "at_once" else [[token] for token in tokens]
         np.save(Path(out) / "logits.npy", run(model, parts))

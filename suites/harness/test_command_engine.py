@@ -1,45 +1,30 @@
-"""Engines that are not ours: the NumPy example for real, and engines that lie in every way, each by its status."""
+"""Engines that are not ours: the NumPy example for real, where its rows go, and what an engine.toml may say."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.adapters.models import open_file
-from harness.adapters.oracle import exact_logits
 from harness.cli.main import zeroulp
-from harness.command_engine import CommandFailed, LogitBound, ask, read_engine
-from harness.command_proof import AGAIN, ONE_BY_ONE, against_oracle, with_itself
-from harness.schema import Row
+from harness.command_engine import ask, read_engine
+from harness.command_proof import AGAIN, ONE_BY_ONE
 from harness.store import read_run
+from suites.harness.command_programs import TOKENS, TORCH, TRANSFORMERS, VOCAB, make_engine, rows_of
 from suites.models import Models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMPY = EXAMPLES / "numpy_engine.toml"
-TOKENS = [5, 9, 2, 77, 1, 300]
-VOCAB = 512
 
 Captured = pytest.CaptureFixture[str]
 Engine = Callable[..., Path]
-
-# The answers of an engine that knows the right ones: `right` is filled with logits by token list.
-PROGRAM = """
-import os, sys, time, signal, json
-from pathlib import Path
-import numpy as np
-model, tokens, out, mode, generated, repeats = sys.argv[1:]
-ids = [int(word) for word in Path(tokens).read_text().split()]
-right = np.random.default_rng(ids).standard_normal((len(ids), 512)).astype(np.float32)
-place = Path(out) / "logits.npy"
-"""
 
 
 @pytest.fixture
@@ -49,33 +34,7 @@ def tiny(models: Models) -> str:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    """An engine.toml over a program of a few lines."""
-
-    def make(body: str, **fields: Any) -> Path:
-        program = tmp_path / "program.py"
-        program.write_text(PROGRAM + textwrap.dedent(body))
-        words = ("{python}", "program.py", "{model}", "{tokens}", "{out}", "{mode}", "{generated}", "{repeats}")
-        spec = {"name": "mine", "command": words, "provides": ["logits"], "timeout_s": 30.0, **fields}
-        path = tmp_path / "engine.toml"
-        path.write_text("".join(f"{name} = {toml(value)}\n" for name, value in spec.items()))
-        return path
-
-    return make
-
-
-def toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {toml(item)}" for name, item in value.items()) + "}"
-    return str(value) if isinstance(value, float) else json.dumps(value)
-
-
-def asked(path: Path, tiny: str, **options: Any) -> Any:
-    return ask(read_engine(str(path), os.environ), Path(tiny), TOKENS, VOCAB, **options)
-
-
-def rows_of(folder: Path) -> tuple[Row, ...]:
-    (run,) = folder.iterdir()
-    return read_run(run).rows
+    return partial(make_engine, tmp_path)
 
 
 # ---- the example, for real
@@ -152,194 +111,17 @@ def test_a_program_without_a_toml_gives_logits(tiny: str, tmp_path: Path, capfd:
     assert (np.load(tmp_path / "l.npy") == 3).all()
 
 
-# ---- answers that cannot be used: a status and one line
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "text"),
-    [
-        ("sys.exit('no such layer')", "crashed", "mine: exit status 1; no such layer"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed", "mine: killed by SIGSEGV"),
-        ("pass", "error", "mine: wrote no logits.npy, expected float32 (6, 512)"),
-        ("np.save(place, right[:5])", "error", "mine: logits.npy is float32 (5, 512), expected float32 (6, 512)"),
-        ("np.save(place, right.T)", "error", "mine: logits.npy is float32 (512, 6), expected float32 (6, 512)"),
-        ("np.save(place, right.astype(np.float16))", "error", "mine: logits.npy is float16 (6, 512), expected"),
-        ("right[3, 17] = np.nan; np.save(place, right)", "error", "mine: logits.npy holds NaN at [3, 17]"),
-        ("right[0, 1] = np.inf; np.save(place, right)", "error", "mine: logits.npy holds inf at [0, 1]"),
-        ("place.write_text('no array')", "error", "mine: logits.npy is not a whole .npy file ("),
-        ("np.save(place, np.array([{}], object), allow_pickle=True)", "error", "mine: logits.npy is not a whole .npy"),
-        ("np.savez(place, right); place.with_name('logits.npy.npz').rename(place)", "error", "mine: logits.npy is not a whole .npy"),
-    ],
-)
-def test_an_answer_that_cannot_be_used(body: str, status: str, text: str, engine: Engine, tiny: str) -> None:
-    with pytest.raises(CommandFailed) as caught:
-        asked(engine(body), tiny)
-    assert caught.value.status == status
-    assert text in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kept", [0, 3, 60, 128, 5000, 6 * VOCAB * 4 + 127])
-def test_a_half_written_file_is_refused(kept: int, engine: Engine, tiny: str) -> None:
-    path = engine(f"np.save(place, right); place.write_bytes(place.read_bytes()[:{kept}])")
-    with pytest.raises(CommandFailed, match=r"^mine: logits\.npy is not a whole \.npy file \("):
-        asked(path, tiny)
-
-
-def test_a_hang_is_ended_with_all_that_it_started(engine: Engine, tiny: str, tmp_path: Path) -> None:
-    mark = tmp_path / "child"
-    body = f"""
-        import subprocess
-        child = subprocess.Popen(["sleep", "60"])
-        Path({str(mark)!r}).write_text(str(child.pid))
-        child.wait()
-    """
-    with pytest.raises(CommandFailed, match=r"^mine: no answer after 1\.5 s$") as caught:
-        asked(engine(body, timeout_s=1.5), tiny)
-    assert caught.value.status == "hung"
-    stat = Path(f"/proc/{mark.read_text()}/stat")
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
-
-
-@pytest.mark.parametrize(
-    ("lines", "text"),
-    [
-        (None, "mine: provides speed, but wrote no rows.jsonl"),
-        ('{"phase": "decode"', "mine: rows.jsonl line 1: "),
-        ('{"phase": "decode", "tokens": 2}', "line 1: Object missing required field `tokens_per_second`"),
-        ('{"phase": "sampling", "tokens": 2, "tokens_per_second": [1.0]}', "line 1: Invalid enum value 'sampling'"),
-        ('{"phase": "decode", "tokens": 2, "tokens_per_second": [1.0]}', "line 1: expected 2 speeds above 0"),
-        ('{"phase": "decode", "tokens": 2, "tokens_per_second": [1.0, 0]}', "line 1: expected 2 speeds above 0"),
-        ('{"phase": "decode", "tokens": 2, "tokens_per_second": [1.0, NaN]}', "mine: rows.jsonl line 1: "),
-        (
-            '{"phase": "decode", "tokens": 2, "tokens_per_second": [1, 2]}\\n' * 2,
-            "mine: rows.jsonl has a phase twice",
-        ),
-    ],
-)
-def test_speeds_that_cannot_be_used(lines: str | None, text: str, engine: Engine, tiny: str) -> None:
-    write = f"(Path(out) / 'rows.jsonl').write_text('{lines}')" if lines is not None else ""
-    path = engine(f"np.save(place, right)\n{write}", provides=["logits", "speed"])
-    with pytest.raises(CommandFailed) as caught:
-        asked(path, tiny, generated=2, repeats=2)
-    assert text in str(caught.value)
-
-
-# ---- answers that are wrong: a failed check
-
-
-def bench(path: Path, tiny: str, folder: Path) -> tuple[int, Row]:
-    words = ["bench", "command", str(path), tiny, "--shape", "4+2", "--repeats", "2", "--out", str(folder)]
-    code = zeroulp(words)
-    return code, rows_of(folder)[0]
-
-
-RIGHT = "right = np.load(os.environ['RIGHT'])\n"
-
-
-@pytest.fixture
-def right(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The exact form's logits of the tokens that a row of 4 + 2 asks for, where a program finds them."""
-    from harness.proof import proof_tokens
-
-    logits = exact_logits(open_file(Path(tiny)), proof_tokens(VOCAB, prefilled=4, decoded=2).ids, kv="f32")
-    path = tmp_path / "right.npy"
-    np.save(path, logits)
-    monkeypatch.setenv("RIGHT", str(path))
-    return path
-
-
-EXACT = {"bound": {"against": "exact"}, "kv": "f32"}
-
-
-def test_an_engine_that_gives_the_oracles_bits_is_proven(
-    right: Path, engine: Engine, tiny: str, tmp_path: Path
-) -> None:
-    code, row = bench(engine(RIGHT + "np.save(place, right)", **EXACT), tiny, tmp_path / "runs")
-    assert (code, row.status) == (0, "ok")
-    assert [check.name for check in row.proof if check.status == "passed"] == ["command = exact"] * 2 + [AGAIN]
-    (idle,) = [check for check in row.proof if check.status == "not_applicable"]
-    assert (idle.name, idle.reason) == (ONE_BY_ONE, "not provided by this engine")
-    assert row.metrics is not None
-    assert (row.metrics.decode_tps, row.metrics.prefill_tps) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("body", "fields", "check"),
-    [
-        ("right[5, 100] = np.nextafter(right[5, 100], 9)\nnp.save(place, right)", EXACT, "command = exact (before)"),
-        ("right[[4, 5]] = right[[5, 4]]\nnp.save(place, right)", EXACT, "command = exact (before)"),
-        (
-            "right = np.random.default_rng(0).standard_normal(right.shape).astype(np.float32)\nnp.save(place, right)",
-            {"bound": {"nmse": 0.1}},
-            "command = ideal (before)",
-        ),
-        (
-            "if repeats == '0': right[0, 0] += 1\nnp.save(place, right)",
-            {**EXACT, "provides": ["logits", "speed"]},
-            "command = exact (after)",
-        ),
-        (
-            "right[0, 0] += 1e-4 * np.random.default_rng().random()\nnp.save(place, right)",
-            {"bound": {"nmse": 0.1}},
-            f"{AGAIN} (after)",
-        ),
-        (
-            "if mode == 'one_by_one': right[3] *= 1.001\nnp.save(place, right)",
-            {**EXACT, "provides": ["logits", "one_by_one"]},
-            f"{ONE_BY_ONE} (before)",
-        ),
-    ],
-    ids=["bit", "rows swapped", "other tokens", "right when timed only", "not repeatable", "not one by one"],
-)  # fmt: skip
-def test_a_wrong_answer_fails_by_name(
-    body: str, fields: dict[str, Any], check: str, right: Path, engine: Engine, tiny: str, tmp_path: Path
-) -> None:
-    speeds = """
-        if repeats != "0":
-            counts = {"prefill": 4, "decode": 2}
-            lines = [{"phase": p, "tokens": n, "tokens_per_second": [1.0, 2.0]} for p, n in counts.items()]
-            (Path(out) / "rows.jsonl").write_text("\\n".join(map(json.dumps, lines)))
-    """
-    code, row = bench(engine(RIGHT + body + "\n" + textwrap.dedent(speeds), **fields), tiny, tmp_path / "runs")
-    assert (code, row.status) == (1, "parity_failed")
-    assert row.reason.startswith(f"{check}: ")
-
-
-def test_a_speed_of_another_shape_and_a_crash_are_the_status_of_the_row(
-    right: Path, engine: Engine, tiny: str, tmp_path: Path
-) -> None:
-    line = '{"phase": "decode", "tokens": 7, "tokens_per_second": [1.0, 2.0]}'
-    speed = engine(
-        f"{RIGHT}np.save(place, right)\n(Path(out) / 'rows.jsonl').write_text('{line}')",
-        **EXACT,
-        provides=["logits", "speed"],
-    )
-    code, row = bench(speed, tiny, tmp_path / "speed")
-    assert (code, row.status) == (2, "error")
-    assert row.reason == "mine: its decode speed is of 7 tokens, asked for 2"
-    code, row = bench(engine("sys.exit(3)", **EXACT), tiny, tmp_path / "crash")
-    assert (code, row.status, row.reason) == (2, "crashed", "mine: exit status 3")
-
-
-@pytest.mark.parametrize(
-    ("bound", "passes"),
-    [
-        (LogitBound(nmse=1e-3), True),
-        (LogitBound(nmse=1e-9), False),
-        (LogitBound(nmse=1e-3, kl=1e-12), False),
-        (LogitBound(ulps=2), False),
-        (LogitBound(against="exact"), False),
-    ],
-)
-def test_every_bound_that_is_given_must_hold(bound: LogitBound, passes: bool) -> None:
-    rng = np.random.default_rng(1)
-    expected = rng.standard_normal((5, 40))
-    logits = (expected * (1 + 1e-3 * rng.standard_normal((5, 40)))).astype(np.float32)
-    check = against_oracle(logits, expected, bound, "before")
-    assert (check.status == "passed") == passes
-    assert bool(check.differing) != passes
-    assert with_itself(AGAIN, logits, logits, None, "after").status == "passed"
+@pytest.mark.parametrize("mode", ["at_once", "one_by_one"])
+def test_the_transformers_example_keeps_the_contract(mode: Any, tiny: str, tmp_path: Path) -> None:
+    for name, text in (("torch", TORCH), ("transformers", TRANSFORMERS)):
+        (tmp_path / f"{name}.py").write_text(text)
+    found = read_engine(str(EXAMPLES / "transformers_engine.toml"), {**os.environ, "PYTHONPATH": str(tmp_path)})
+    answer = ask(found, Path(tiny), TOKENS, VOCAB, mode=mode, generated=2, repeats=3)
+    assert (answer.logits == np.cumsum(TOKENS)[:, None]).all()
+    assert [(speed.phase, speed.tokens, len(speed.tokens_per_second)) for speed in answer.speeds] == [
+        ("prefill", 4, 3),
+        ("decode", 2, 3),
+    ]
 
 
 # ---- engine.toml

@@ -78,6 +78,7 @@ def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> N
     assert direct is not None
     # Embedding, graph, argmax and advance; without the graph its kernels one by one.
     assert replayed.launches_per_token == 4
+    assert replayed.graph_kernels_per_token is not None
     assert replayed.graph_kernels_per_token > 20
     assert direct.launches_per_token == 3 + replayed.graph_kernels_per_token
     assert direct.graph_kernels_per_token == 0
@@ -89,6 +90,8 @@ def test_sequential_prefill_issues_more_and_reads_more(model: ModelFile, cache: 
     batched, sequential = (row(model, cache, prefill=path, graph="off").metrics for path in ("batched", "sequential"))
     assert batched is not None
     assert sequential is not None
+    assert sequential.prefill_launches_per_token is not None
+    assert batched.prefill_launches_per_token is not None
     assert sequential.prefill_launches_per_token > batched.prefill_launches_per_token  # of fused kernels
     assert sequential.prefill_bytes_per_token > 2 * batched.prefill_bytes_per_token
 
