@@ -6,6 +6,7 @@ import msgspec
 
 from harness.rules import Rules
 from harness.schema import Ceiling, Gpu, GpuState, PlannedRow
+from harness.user_kernel import KernelCall
 
 
 class RowJob(msgspec.Struct, frozen=True, kw_only=True, tag="row"):
@@ -51,7 +52,15 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, tag="probed"):
     gpu_state: GpuState | None = None
 
 
-Job = RowJob | ProcessJob | ProbeJob
+class KernelJob(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
+    """Run a user's kernel on the cases of an op. The answer is a harness.user_kernel.KernelAnswer."""
+
+    call: KernelCall
+    cache: str
+    answer: str
+
+
+Job = RowJob | ProcessJob | ProbeJob | KernelJob
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):

@@ -17,7 +17,7 @@ from harness.errors import BadCall
 from harness.matrix import ModelChoice, expand
 from harness.proof import PAIRS, flipped
 from harness.proven import prove_one, row_tokens
-from harness.schema import Check, Plan, PlannedRow
+from harness.schema import FOREIGN, Check, Plan, PlannedRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Made:
 def run_check(plan: Plan, wanted: CheckId, *, cache: Path) -> Made:
     """With the model of the plan. Raises BadCall if the plan has no such row, or its model is another one now."""
     row = find_row(plan, wanted.key)
+    if row.device == FOREIGN:
+        raise BadCall(f"an engine that is not ours made this row: make it again with: {plan.command}")
     path = _model_path(plan, row, cache)
     with opened(row.device, cache) as device, LoadedModel(device, models.open_file(path)) as loaded:
         check = prove_one(loaded, row, wanted.name, wanted.when, cache=cache)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import statistics
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.adapters.settings import BadInput
+from harness.child import ending, stop
 from harness.errors import BadCall
 from harness.peer import PROGRAM, Entry, Target, cut, not_on_gpu, parse_entries, peer_of, without_figure
 from harness.schema import Peer, Phase
@@ -96,7 +95,7 @@ class LlamaBench:
             except subprocess.TimeoutExpired:
                 raise BadInput(f"{self.path}: no answer after {self.timeout:.0f} s") from None
             finally:
-                _stop(process)
+                stop(process)
             log.seek(0)
             said = log.read(MOST_OUTPUT).decode(errors="replace")
             if code:
@@ -136,18 +135,5 @@ def _ending(code: int, said: str) -> str:
     """How it ended and the line it said that is likest to tell why; an option it does not know means it is old."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     why = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "")
-    if code < 0:
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-        how = f"killed by {name}"
-    else:
-        how = f"exit status {code}"
     old = f"; this {PROGRAM} is too old, or another program" if "invalid parameter" in said else ""
-    return f"{how}{f'; {cut(why)}' if why else ''}{old}"
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End it and what it started, if it still runs."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):  # it ended by itself meanwhile
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return f"{ending(code)}{f'; {cut(why)}' if why else ''}{old}"

@@ -88,6 +88,6 @@ def remaining(made: int, left: int, seconds: float) -> str:
 def row_name(row: PlannedRow | Row) -> str:
     """Model, shape and toggles on one short line."""
     shape, toggles = row.shape, row.toggles
-    named = ", ".join(f"{name} {toggles[name]}" for name in ("graph", "prefill", "kv") if name in toggles)
+    named = ", ".join(f"{name} {toggles[name]}" for name in ("engine", "graph", "prefill", "kv") if name in toggles)
     depth = f" at {shape.depth}" if shape.depth else ""
     return f"{row.model.name} {row.model.quant}, {shape.prompt} + {shape.generated} tokens{depth}, {named}"

@@ -20,6 +20,8 @@ CheckStatus = Literal["passed", "failed", "not_applicable"]
 When = Literal["before", "after"]
 Phase = Literal["prefill", "decode"]
 PeerStatus = Literal["ok", "failed", "unmatched"]
+FOREIGN = "command"  # the device of rows that an engine made which is not ours
+
 CanaryName = Literal["copy", "matvec", "empty_graph"]
 
 
@@ -80,15 +82,15 @@ class Metrics(Record, frozen=True, kw_only=True):
     """Per-token figures. Speeds are None on the host device: an emulated speed is not a speed.
 
     `bytes` and `operations` come from the GGUF tensor list and the KV cache (harness/work_model.py), not from a
-    measurement. Counts are read off the stream's counters.
+    measurement. Counts are read off the stream's counters; None where an engine that is not ours has none to read.
     """
 
     prefill_tps: Spread | None = None  # tokens / s
     decode_tps: Spread | None = None  # tokens / s
     host_us_per_token: Spread | None = None  # decode: microseconds the CPU needs to issue one token
-    launches_per_token: float  # decode: what the CPU issues, direct kernels and graph replays alike
-    graph_kernels_per_token: float  # decode: kernels run by graph replays
-    prefill_launches_per_token: float
+    launches_per_token: float | None = None  # decode: what the CPU issues, direct kernels and graph replays alike
+    graph_kernels_per_token: float | None = None  # decode: kernels run by graph replays
+    prefill_launches_per_token: float | None = None
     bytes_per_token: float  # decode: bytes read from and written to memory, at the mean position
     operations_per_token: float  # decode: one multiply-add is two operations
     prefill_bytes_per_token: float
@@ -101,7 +103,7 @@ class Metrics(Record, frozen=True, kw_only=True):
 
 
 class Check(Record, frozen=True, kw_only=True):
-    """One comparison of two ways to compute the same logits (or op outputs), by bits.
+    """One comparison of two ways to compute the same logits (or op outputs), by bits unless there is a `bound`.
 
     `name` is "left = right", for example "graph = direct". It failed if a bit differs, if nothing was compared, or if
     a side did not take the path it stands for (`reason` says which).
@@ -117,6 +119,7 @@ class Check(Record, frozen=True, kw_only=True):
     first_difference: str = ""  # index, both values
     left: str = ""  # what engaged on each side
     right: str = ""
+    bound: str = ""  # within which a difference passes, for an engine that is not ours; empty: by bits
 
 
 class Path(Record, frozen=True, kw_only=True):
@@ -136,7 +139,7 @@ class Row(Record, frozen=True, kw_only=True):
     model: ModelFacts
     shape: Shape
     toggles: dict[str, str | int]
-    device: str  # "host" | "cuda"
+    device: str  # "host" | "cuda" | "command": an engine that is not ours
     status: Status
     reason: str = ""  # one line, empty when ok
     metrics: Metrics | None = None

@@ -14,11 +14,13 @@ import msgspec
 
 from harness.adapters.devices import probe
 from harness.adapters.settings import BadInput
-from harness.job import Job, Probe, ProbeJob, ProcessJob, Refusal, RowJob
+from harness.adapters.user_kernel.run import check_kernel
+from harness.job import Job, KernelJob, Probe, ProbeJob, ProcessJob, Refusal, RowJob
 from harness.process import measure_process
 from harness.row import make_row
 from harness.schema import ProcessAnswer, Row
 from harness.store import write_atomically
+from harness.user_kernel import KernelAnswer
 
 
 def main() -> None:
@@ -27,9 +29,11 @@ def main() -> None:
     write_atomically(Path(job.answer), msgspec.json.encode(_answer(job)))
 
 
-def _answer(job: Job) -> Row | ProcessAnswer | Probe | Refusal:
+def _answer(job: Job) -> Row | ProcessAnswer | Probe | KernelAnswer | Refusal:
     if isinstance(job, RowJob):
         return make_row(job)
+    if isinstance(job, KernelJob):
+        return check_kernel(job.call, Path(job.cache))
     return measure_process(job) if isinstance(job, ProcessJob) else _probe(job)
 
 

@@ -58,11 +58,12 @@ def check_frame(run: StoredRun) -> pd.DataFrame:
             "values": check.values,
             "differing": check.differing,
             "worst_ulp": check.worst_ulp,
+            "bound": one_line(check.bound),
         }
         for row in run.rows
         for check in row.proof
     ]
-    return pd.DataFrame(lines, columns=["id", "check", "when", "state", "values", "differing", "worst_ulp"])
+    return pd.DataFrame(lines, columns=["id", "check", "when", "state", "values", "differing", "worst_ulp", "bound"])
 
 
 def toggle_column(name: str) -> str:
@@ -144,7 +145,8 @@ def _configuration(row: Row | PlannedRow, names: Sequence[str]) -> dict[str, Any
 
 def _figures(metrics: Metrics | None) -> dict[str, float]:
     nan = float("nan")
-    figures = {name: float(getattr(metrics, name)) if metrics else nan for name in WORK}
+    known = {name: getattr(metrics, name) if metrics else None for name in WORK}
+    figures = {name: nan if value is None else float(value) for name, value in known.items()}
     for name in ("prefill_tps", "decode_tps"):
         spread = getattr(metrics, name) if metrics else None
         for part in ("median", "min", "max"):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from harness.schema import Ceiling, Check, Row, When
+from harness.command_proof import ORACLES
+from harness.schema import FOREIGN, Ceiling, Check, Row, When
 from harness.store import StoredRun
 from reports.document import Tone
 from reports.roofline import row_points
@@ -41,6 +42,8 @@ class OutcomeInfo:
     tone: Tone
 
 
+PROVEN = "every comparison equal to the last bit; of a foreign engine, within its bound"
+
 OUTCOMES: dict[Outcome, OutcomeInfo] = {
     "crashed": OutcomeInfo(icon="✗", meaning="the row's process died", exit_code=2, tone="bad"),
     "hung": OutcomeInfo(icon="✗", meaning="stopped after its time limit", exit_code=2, tone="bad"),
@@ -63,7 +66,7 @@ OUTCOMES: dict[Outcome, OutcomeInfo] = {
         exit_code=3,
         tone="unsure",
     ),
-    "proven": OutcomeInfo(icon="✓", meaning="every comparison equal to the last bit", exit_code=0, tone="good"),
+    "proven": OutcomeInfo(icon="✓", meaning=PROVEN, exit_code=0, tone="good"),
     "not applicable": OutcomeInfo(icon="—", meaning="cannot be shown on this device; not a pass", exit_code=0, tone=""),
 }
 
@@ -74,7 +77,7 @@ EXIT_CODES: dict[int, tuple[str, str, Tone]] = {
     3: ("?", "CANNOT TELL", "unsure"),
 }
 EXIT_MEANINGS: dict[int, str] = {
-    0: "pass: everything that was owed is there and equal to the last bit",
+    0: "pass: everything that was owed is there and equal to the last bit, or within the bound of a foreign engine",
     1: "regression or parity failure",
     2: "broken: rows are missing or did not end as they should",
     3: "cannot tell: too little was compared to say anything",
@@ -186,6 +189,8 @@ def _implausible(row: Row, ceilings: Sequence[Ceiling]) -> str:
 def _shown(row: Row, when: When) -> bool:
     """Whether the proof is whole: the oracle agreed, and each other comparison was made or says why it could not be."""
     checks = {check.name: check for check in row.proof if check.when == when}
+    if row.device == FOREIGN:
+        return any(name in checks and checks[name].status == "passed" for name in ORACLES)
     return set(OWED) <= set(checks) and checks[ORACLE].status == "passed"
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in pieces: scripts/gpu_check.sh [-t SECONDS] [PIECE ...]      (no piece: all of them)
+# What only a GPU can show, in pieces: scripts/gpu_check.sh [-t SECONDS] [PIECE ...]
+# No piece: all of them but selftest, which compiles kernels anew for every planted fault and is asked for by its name.
 #
 # Every piece has a time limit of its own (-t sets one for all) and leaves PIECE.json, PIECE.log and, for tests, PIECE.xml
 # in ${OUT:-results/gpu_check}. A piece that passed there with the same sources is not run again, so a stopped check goes
@@ -14,6 +15,7 @@ PIECES=(doctor devices kernels graph prefill invariance families portable bench)
 # Sets `limit` (seconds) and `command` for a piece.
 plan() {
   local suite=() zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()')
+  local tried="$OUT/selftest-${sources:-}" begun=--out
   case $1 in
     devices) limit=300 suite=(suites/devices) ;;
     kernels) limit=900 suite=(suites/kernels) ;;
@@ -25,7 +27,12 @@ plan() {
       limit=1800 suite=(suites/kernels suites/graph_replay suites/prefill suites/invariance suites/families --portable) ;;
     doctor) limit=120 command=("${zeroulp[@]}" doctor) ;;
     bench) limit=1800 command=("${zeroulp[@]}" bench allrows --device cuda --out "$OUT/bench") ;;
-    *) echo "unknown piece $1: expected one of ${PIECES[*]}" >&2; exit 2 ;;
+    selftest)
+      [ -d "$tried" ] && begun=--resume
+      limit=7200 command=("${zeroulp[@]}" selftest "$begun" "$tried")
+      [ "$begun" = --resume ] || command+=(--device cuda)
+      ;;
+    *) echo "unknown piece $1: expected one of ${PIECES[*]} selftest" >&2; exit 2 ;;
   esac
   if [ ${#suite[@]} -gt 0 ]; then
     command=("${python[@]}" -m pytest -q -n 0 -p no:cacheprovider --device cuda --junit-xml "$OUT/$1.xml" "${suite[@]}")

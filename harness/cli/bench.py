@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import edge
+from harness.cli.bench_command import command as bench_command
 from harness.cli.kernels import kernels
 from harness.cli.options import FILE, json_option
 from harness.cli.report import write_report
@@ -31,6 +32,7 @@ def bench(context: click.Context) -> None:
 
 
 bench.add_command(kernels)
+bench.add_command(bench_command)
 
 
 @bench.command()

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from reference.spec.model import Model
 
 DEVICES = ("host", "cuda")
+COMMAND = "command:"
 CONTEXT_HELP = "Positions the KV cache holds; by default as many as are needed."
 
 
 @click.command()
 @click.argument("model", type=FILE)
 @tokens_options
-@click.option("--engine", "name", required=True, type=click.Choice(["ideal", "oracle", *DEVICES]), help="See above.")
+@click.option("--engine", "name", required=True, metavar="ENGINE", help="See above.")
 @click.option("-o", "--output", required=True, type=FILE, help="The .npy file to write; whole or not at all.")
 @click.option("--context", type=click.IntRange(min=1), help=CONTEXT_HELP)
 @toggle_option
@@ -49,6 +50,7 @@ def logits(
              oracle  float32 in the canonical order: the answer to the last bit
              host    the engine's kernels on the CPU: equal to oracle in every bit
              cuda    the engine on the GPU: equal to oracle in every bit
+             command:PATH  a program or engine.toml of yours: see docs/your-engine.md
 
     \b
     Example:
@@ -62,10 +64,13 @@ def logits(
 
     ids = read_tokens(tokens, tokens_file)
     require_place(output, model=model)
+    _require_engine(name)
     opened = open_file(model)
     engaged: Mapping[str, Engagement] = {}
     values: np.ndarray[Any, Any]
-    if name in DEVICES:
+    if name.startswith(COMMAND):
+        values = _command_logits(opened, model, ids, name, settings, context)
+    elif name in DEVICES:
         values, engaged = _engine_logits(opened, ids, name, settings, context)
     else:
         values = _oracle_logits(opened, ids, name, settings, context)
@@ -144,6 +149,25 @@ def _engine_logits(
     with running(device, cache_folder(), model, settings, context or len(ids)) as engine:
         values = engine.prefill(ids, all_logits=True)
         return values, engine.engaged()
+
+
+def _require_engine(name: str) -> None:
+    known = ("ideal", "oracle", *DEVICES)
+    if name not in known and not name.startswith(COMMAND):
+        raise BadCall(f"--engine {name}: expected one of {', '.join(known)}, or {COMMAND}PATH")
+
+
+def _command_logits(
+    opened: Model, path: Path, ids: list[int], name: str, settings: Sequence[str], context: int | None
+) -> Any:
+    from harness.adapters.oracle import checked_tokens
+    from harness.cli.edge import child_environment
+    from harness.command_engine import ask, read_engine
+
+    if settings or context is not None:
+        raise BadCall("--set and --context: a command has none of our toggles, give it its own in engine.toml")
+    tokens = checked_tokens(opened, ids)
+    return ask(read_engine(name, child_environment(1)), path, tokens, opened.spec.vocab).logits
 
 
 def _oracle_logits(model: Model, ids: list[int], form: str, settings: Sequence[str], context: int | None) -> Any:

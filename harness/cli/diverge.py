@@ -59,9 +59,10 @@ def diverge(
     """Find the first op at which two ways to compute the same tokens differ.
 
     A and B are ideal, oracle, host or cuda, with toggles as in host:graph=off,fused=off, any of these in another commit
-    as in HEAD~1@host, or a stored tape. MODEL is the path of a .gguf file or NAME:QUANT of a synthetic one. Both run
-    the same tokens; a hash of what every op wrote is noted on the way, in a captured graph too. The first difference in
-    causal order is named with step, row, layer, tap, element and both values; the op and all it read are saved.
+    as in HEAD~1@host, command:PATH of an engine.toml, of which the logits are compared, or a stored tape. MODEL is the
+    path of a .gguf file or NAME:QUANT of a synthetic one. Both run the same tokens; a hash of what every op wrote is
+    noted on the way, in a captured graph too. The first difference in causal order is named with step, row, layer, tap,
+    element and both values; the op and all it read are saved.
 
     Fused kernels have fewer values than the ops they stand for: where only one side is fused, the values that both have
     are compared. --ulps compares the values of all taps instead of hashes, for ideal, and for engines with

@@ -40,11 +40,7 @@ SHOWN = ("wrong", "missing", "broken", "slower", "cannot_tell", "accepted", "fas
 @click.option(
     "--noise", type=FILE, help="What `zeroulp aa` wrote of this machine: no row that is ungateable is called slower."
 )
-@click.option(
-    "--selftest",
-    type=FILE,
-    help="A selftest.json for the report; without it, what is kept of exactly the code of HEAD.",
-)
+@click.option("--selftest", type=FILE, help="A selftest.json.  [default: the score that is kept of HEAD's code]")
 @click.option(
     "--environments",
     "sharing",

@@ -10,6 +10,7 @@ import click
 from harness.cli import edge
 from harness.cli.aa import aa
 from harness.cli.bench import allrows, bench
+from harness.cli.check_kernel import check_kernel
 from harness.cli.compare import compare
 from harness.cli.compute import generate, logits
 from harness.cli.diverge import diverge
@@ -18,6 +19,7 @@ from harness.cli.gate import gate
 from harness.cli.parity import parity
 from harness.cli.quality import quality
 from harness.cli.report import report
+from harness.cli.selftest import selftest
 from harness.cli.store import store
 from harness.cli.synth import synth
 from harness.cli.toggles import toggles
@@ -67,6 +69,8 @@ for command in (
     diverge,
     gate,
     aa,
+    check_kernel,
+    selftest,
     store,
 ):
     group.add_command(command)

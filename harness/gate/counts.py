@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.gate.evidence import RowEvidence
 from harness.gate.schema import Verdict
-from harness.schema import Measurement
+from harness.schema import FOREIGN, Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Counts:
 
 
 def judge_counts(row: RowEvidence) -> Counts | None:
-    """None where there is nothing to compare with. A row that launches nothing measured nothing."""
-    if not row.base or not row.head:
+    """None where there is nothing to compare, or to count. A row of ours that launches nothing measured nothing."""
+    if not row.base or not row.head or row.row.device == FOREIGN:
         return None
     base, head = row.base[0], row.head[0]
     before, after = _launches(base), _launches(head)

@@ -22,11 +22,12 @@ from harness.gate.schema import CONFIRMED_HERE, Arm, CanaryVerdict, GateResult, 
 from harness.gate.stored import StoredArm, add_stored, why_no_times
 from harness.gate.times import TIME_METRICS, Timed, judge_times
 from harness.gate.verdicts import Confirmation, Judge, exit_code, headline
-from harness.schema import Gpu, PlannedRow
+from harness.schema import FOREIGN, Gpu, PlannedRow
 from harness.statistics import Direction, Policy, one_sided
 from harness.where import telling
 
 HOST_NOTE = "times: not measured on an emulated device; parity, engaged paths and counts are gated"
+FOREIGN_NOTE = "times: an engine that is not ours reports its own, in separate runs; parity alone is gated"
 STORED_NOTE = "stored times of separate runs: shown where they are of one GPU, and never a verdict"
 
 
@@ -146,7 +147,7 @@ def _from_stored(plan: GatePlan, bench: Bench, arms: Arms) -> Found:
             measure_once(bench, plan.model_rows(), evidence, side, gpu=plan.gpu)
     gpus: dict[str, Gpu | None] = {side: stored.gpu for side, stored in arms.stored.items()}
     gpus |= {side: answer.gpu for side, answer in bench.heard.items()}
-    why = why_no_times(gpus)
+    why = why_no_times(gpus) or (FOREIGN_NOTE if plan.device == FOREIGN else "")
     for side, stored in arms.stored.items():
         add_stored(evidence, side, stored)
     if why:

@@ -28,6 +28,7 @@ from harness.planning import Sweep
 from harness.policy import read_policy
 from harness.progress import SweepProgress
 from harness.rules import CAREFUL
+from harness.schema import FOREIGN
 from harness.selftest import of_other_code, score_of
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically
@@ -213,6 +214,8 @@ def _settings(policy: Path | None, accept: Path | None, noise: Path | None, toda
 
 def _sweep(call: GateCall, stored: Mapping[Side, StoredArm]) -> Sweep:
     """Its rows are those of the matrix that was given, else of a run that is an arm, else of the built-in one."""
+    if len(stored) == len(SIDES) and all(arm.run.plan.device == FOREIGN for arm in stored.values()):
+        return replace(call.sweep, device=FOREIGN)
     for side, arm in stored.items():
         device = arm.run.plan.device or call.sweep.device
         if device != call.sweep.device:

@@ -58,9 +58,10 @@ class Bars:
 
 
 def bars(rows: pd.DataFrame) -> Bars:
-    """One panel per figure, over the rows that have figures. Rows that a setting does not change share a bar."""
-    made = rows[rows[list(COLUMNS)].notna().all(axis=1)]
-    drawn = tuple(_panel(made, *panel) for panel in PANELS) if len(made) else ()
+    """One panel per figure, over the rows that have it. Rows that a setting does not change share a bar."""
+    made = rows[rows[list(COLUMNS)].notna().any(axis=1)]
+    known = ((panel, made[made[list(panel[2])].notna().all(axis=1)]) for panel in PANELS)
+    drawn = tuple(_panel(having, *panel) for panel, having in known if len(having))
     return Bars(subject=label(common(made), longest=80), panels=drawn)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.command_proof import ORACLES
 from harness.gate.schema import GateResult, ParityCheck
 from reports.document import Block, Cell, Paragraph, Section, Table, Tone, table
 from reports.gate_verdict import check_failed, parity_failed
@@ -29,7 +30,12 @@ def _summary(result: GateResult) -> Paragraph:
     idle = sum(check.not_applicable for check in checks)
     if not values > 0:
         return Paragraph(text="Nothing was compared.", tone="unsure")
-    text = f"{values:,} values compared by bits in {plural(made, 'check')}: {differing:,} differ, "
+    how = (
+        "within the bound of a foreign engine, or by bits,"
+        if {*ORACLES} & {check.name for check in checks}
+        else "by bits"
+    )
+    text = f"{values:,} values compared {how} in {plural(made, 'check')}: {differing:,} differ, "
     text += f"{plural(bad, 'check')} failed" if parity_failed(result) else "no check failed"
     text += f"; {plural(idle, 'check')} not applicable, which is not a pass." if idle else "."
     return Paragraph(

@@ -34,10 +34,11 @@ def section(run: StoredRun, checks: pd.DataFrame) -> Section:
 
 
 def _summary(run: StoredRun, checks: pd.DataFrame) -> Paragraph:
-    made = checks[checks["state"] != "not applicable"]
+    every = checks[checks["state"] != "not applicable"]
+    made, loose = every[every["bound"] == ""], every[every["bound"] != ""]
     values, differing = int(made["values"].sum()), int(made["differing"].sum())
-    failures = int((made["state"] == "failed").sum())
-    if values == 0:
+    failures = int((every["state"] == "failed").sum())
+    if values == 0 and not len(loose):
         return Paragraph(text="Nothing was compared.", tone="unsure")
     worst = made["worst_ulp"].max()
     rows = made["id"].nunique()
@@ -46,6 +47,9 @@ def _summary(run: StoredRun, checks: pd.DataFrame) -> Paragraph:
     if differing:
         text += f", worst {_ulp(worst)}" if pd.notna(worst) else ", none of them between finite values"
     tail = f"{plural(failures, 'comparison')} failed." if failures else "No comparison failed."
+    if len(loose):
+        compared = f"{int(loose['values'].sum()):,} values in {plural(len(loose), 'comparison')}"
+        tail = f"{compared} were held against the bound of a foreign engine, not by bits. {tail}"
     return Paragraph(text=f"{text}. {tail}", tone="bad" if failures else "good")
 
 
@@ -70,7 +74,7 @@ def _by_check(name: str, group: pd.DataFrame) -> tuple[str | Cell, ...]:
     worst = made["worst_ulp"].max()
     icon, tone = _passed_or_not(passed, failures)
     return (
-        Cell(text=f"{icon} {name}", tone=tone),
+        Cell(text=f"{icon} {name}{_bounds(group)}", tone=tone),
         f"{len(group):,}",
         f"{passed:,}",
         Cell(text=f"{failures:,}", tone="bad" if failures else ""),
@@ -79,6 +83,12 @@ def _by_check(name: str, group: pd.DataFrame) -> tuple[str | Cell, ...]:
         Cell(text=f"{int(made['differing'].sum()):,}", tone="bad" if made["differing"].sum() else ""),
         _ulp(worst) if pd.notna(worst) else ("0 ulp" if len(made) and not made["differing"].sum() else "—"),
     )
+
+
+def _bounds(group: pd.DataFrame) -> str:
+    """What the comparisons of one name allowed; empty where all were by bits."""
+    found = [bound for bound in group["bound"].unique() if bound]
+    return f" (at most {' or '.join(found)})" if found else ""
 
 
 def _passed_or_not(passed: int, failures: int) -> tuple[str, Tone]:

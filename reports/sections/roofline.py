@@ -26,7 +26,7 @@ def section(run: StoredRun, points: Sequence[Point]) -> Section:
         )
         return Section(title="Roofline", blocks=(*blocks, Paragraph(text=why)))
     if not ceilings:
-        blocks.append(Paragraph(text="GPU rows were timed but no ceiling was measured.", tone="unsure"))
+        blocks.append(Paragraph(text="Rows were timed but no ceiling was measured.", tone="unsure"))
     blocks.append(_points(points))
     alt = "Operations per second against operations per byte, with the measured ceilings"
     return Section(title="Roofline", blocks=(*blocks, Picture(file="roofline.png", alt=alt)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from reports.document import Block, Paragraph, Picture, Section, Table, table
@@ -21,7 +23,7 @@ UNITS = ("", "", "", "B", "OP", "B", "OP")
 
 
 def section(rows: pd.DataFrame) -> Section:
-    made = rows[rows[list(WORK)].notna().all(axis=1)]
+    made = rows[rows[list(WORK)].notna().any(axis=1)]
     blocks: list[Block] = []
     if len(made):
         text = "Launches and graph kernels were counted; bytes and operations follow from tensor list and KV cache."
@@ -50,4 +52,6 @@ def _table(made: pd.DataFrame) -> Table:
 
 
 def _figure(value: float, unit: str) -> str:
+    if math.isnan(value):
+        return "—"  # an engine that is not ours has nothing to count
     return short(value, unit) if unit else count(value)

@@ -10,7 +10,7 @@ import pytest
 from engine.device import DeviceError
 from engine.devices.cuda import cubins
 from engine.devices.cuda.cubins import Cubins, source_key
-from engine.devices.cuda.nvrtc import Compiled, Source, read_sources
+from engine.devices.cuda.nvrtc import PORTABLE, Compiled, Source, read_sources
 
 GOOD = Source(name="good.cu", text="good", headers={"portable.cuh": "one"})
 BAD = Source(name="bad.cu", text="bad", headers={"portable.cuh": "one"})
@@ -21,7 +21,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that a compiler in NVRTC's place was called for."""
     calls: list[str] = []
 
-    def compile_source(source: Source, *, architecture: str) -> Compiled:
+    def compile_source(source: Source, *, architecture: str, options: tuple[str, ...]) -> Compiled:
         calls.append(source.name)
         if source.text == "bad":
             raise DeviceError("bad.cu does not compile")
@@ -53,8 +53,7 @@ def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, 
     }
     monkeypatch.setattr(cubins, "nvrtc_version", lambda: "13.1")
     keys.add(source_key(GOOD, "sm_90"))
-    monkeypatch.setattr(cubins, "OPTIONS", ("--fmad=true",))
-    keys.add(source_key(GOOD, "sm_90"))
+    keys.add(source_key(GOOD, "sm_90", PORTABLE))
     assert len(keys) == 7
 
 

@@ -46,7 +46,7 @@ def test_odd_widths(device: Device, models: Models, quant: str) -> None:
     _check(device, models.odd(quant))
 
 
-WIDE = replace(SynthShape(), layers=1, dim=4352, ff=12544, vocab=96, heads=2, kv_heads=1, head_dim=32, biases=True)
+WIDE = replace(SynthShape(), layers=1, dim=4352, ff=256, vocab=96, heads=2, kv_heads=1, head_dim=32, biases=True)
 
 
 @pytest.mark.parametrize("quant", ["Q4_K", "Q8_0", "Q4_0"])

@@ -96,7 +96,7 @@ def test_how_a_time_was_sampled_is_explained(tmp_path: Path) -> None:
 
 def test_one_launch_more_is_a_move(tmp_path: Path) -> None:
     row = ok(FIRST)
-    more = msgspec.structs.replace(metrics(row), launches_per_token=metrics(row).launches_per_token + 1)
+    more = msgspec.structs.replace(metrics(row), launches_per_token=2.0)
     found = compared(tmp_path, [row], [msgspec.structs.replace(row, metrics=more)])
     assert found.rows[0].moved == ("launches_per_token: 1 became 2",)
 

@@ -183,6 +183,7 @@ def test_a_proof_with_a_hole_is_no_pass(
 
 def test_a_row_that_vanishes_is_missing(tmp_path: Path) -> None:
     result = gate(tmp_path, Machine(spoil=on_head(lambda measured: None)), plan(24, 260))
+    assert {row.shape.prompt for row in result.rows} == {24, 260}
     assert one(result, 24, "parity").verdict == "missing"
     assert one(result, 260, "parity").verdict == "same"
     assert result.exit_code == 2

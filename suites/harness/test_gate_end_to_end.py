@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import zeroulp
+from harness.code_hash import PACKAGES, code_hash
 from harness.gate.schema import GateResult, read_gate
+from harness.selftest import Selftest, Tried, keep
 from suites.harness.test_gate_arms import git
 from suites.selftest.planting import ROOT, scratch_copy
 
@@ -111,6 +113,17 @@ def test_a_fix_of_a_wrong_base_passes(run: Gate, tmp_path: Path) -> None:
     assert result.selftest is not None
     assert (result.selftest.caught, result.selftest.missed) == (1, ("b",))
     assert [row.reason for row in result.rows if row.metric == "parity"] == ["base fails a check that head passes"]
+
+
+def test_the_selftest_score_of_the_code_of_head_is_shown(run: Gate, repository: Path, cache: Path) -> None:
+    faults = (Tried(name="a", caught=True, by="t"), Tried(name="b", caught=False))
+    code = code_hash(PACKAGES, repository)  # of bad, which is checked out there
+    keep(Selftest(faults=faults, caught=1, planted=2, catalogue=2, device="host", code=code), cache / "zeroulp")
+    _, of_bad = run("good", "bad", "--where", 'graph == "on"')
+    _, of_good = run("bad", "good", "--where", 'graph == "on"')
+    assert of_bad.selftest is not None
+    assert (of_bad.selftest.caught, of_bad.selftest.missed) == (1, ("b",))
+    assert of_good.selftest is None
 
 
 @pytest.mark.parametrize(

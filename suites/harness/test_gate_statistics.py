@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from harness.calibration import tables
-from harness.noise_model import Noise, Order
+from harness.gate.pairs import order
+from harness.noise_model import Noise, Order, places
 from harness.policy import policy_text
 from harness.simulate import Rates, canary_alarms, gate_rates, one_process_alarms, paired_alarms
 from harness.statistics import Policy
@@ -99,6 +100,11 @@ def test_base_before_head_shows_its_false_alarms() -> None:
     assert alarms(drifting, "base then head") > 0.2
     assert alarms(drifting, "abba") <= most(0.05, 2000) / 2000
     assert alarms(Noise(drift=0.0), "base then head") <= most(0.05, 2000) / 2000  # it is the drift that does it
+
+
+def test_the_simulated_order_is_the_one_that_is_measured() -> None:
+    measured = [side for pair in range(16) for side in order(pair)]
+    assert places(16, "abba").tolist() == [place for place, side in enumerate(measured) if side == "base"]
 
 
 def test_canaries_at_rest_move_only_where_they_are_noisy() -> None:

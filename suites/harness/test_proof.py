@@ -69,6 +69,14 @@ def test_one_ulp_in_the_engine_fails_all_checks() -> None:
     assert {check.status for check in found.values()} == {"failed"}
 
 
+def test_an_engine_that_was_right_before_is_asked_again() -> None:
+    engine = FakeEngine(TOGGLES)
+    prover = Prover(engine=engine, toggles=TOGGLES, open_twin=FakeEngine, tokens=TOKENS, oracle=oracle, has_pdl=True)
+    assert {check.status for check in prover.checks("before")} == {"passed"}
+    engine.spoiled = frozenset((8,))  # by whatever was timed in between
+    assert {check.status for check in prover.checks("after")} == {"failed"}
+
+
 @pytest.mark.parametrize("toggle", ["graph", "prefill"])
 def test_a_side_that_did_not_engage_fails_though_the_bits_agree(toggle: str) -> None:
     found = checks(engine=FakeEngine(TOGGLES, engages=False))

@@ -76,6 +76,7 @@ def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> N
     replayed, direct = row(model, cache, graph="on").metrics, row(model, cache, graph="off").metrics
     assert replayed is not None
     assert direct is not None
+    assert replayed.graph_kernels_per_token is not None
     assert replayed.launches_per_token == 1
     # The embedding; two norms, three products, attention and the gated product of each of three layers; a norm and the
     # head, argmax and advance.
@@ -90,6 +91,8 @@ def test_sequential_prefill_issues_more_and_reads_more(model: ModelFile, cache: 
     batched, sequential = (row(model, cache, prefill=path, graph="off").metrics for path in ("batched", "sequential"))
     assert batched is not None
     assert sequential is not None
+    assert sequential.prefill_launches_per_token is not None
+    assert batched.prefill_launches_per_token is not None
     # Nine steps of an embedding and the kernels of one row; or passes of four, four and one row, of single operations.
     assert round(SHAPE.prompt * sequential.prefill_launches_per_token) == 9 * (1 + 7 * 3 + 2)
     assert round(SHAPE.prompt * batched.prefill_launches_per_token) == 213

@@ -43,6 +43,11 @@ ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
     ),
     "no proof": (lambda: ok(HOST[1], proof=()), 3, "unproven"),
     "a proof before only": (lambda: ok(HOST[1], proof=(passed("graph = direct", "before"),)), 3, "unproven"),
+    "a whole proof before only": (
+        lambda: ok(HOST[1], proof=tuple(check for check in ok(HOST[1]).proof if check.when == "before")),
+        3,
+        "unproven",
+    ),
     "one comparison of three": (
         lambda: ok(HOST[1], proof=(passed("graph = direct", "before"), passed("graph = direct", "after"))),
         3,

@@ -66,6 +66,7 @@ WHERE_FAULTS: tuple[Fault, ...] = (
         old="for key in dict.fromkeys((*left, *right))]",
         new="for key in left if key in right]",
         checks=(f"{_COMPARE}test_rows_of_one_run_alone_are_listed",),
+        origin="39",
     ),
     Fault(
         name="one-check-runs-against-itself",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import engine
+from harness.code_hash import PACKAGES
 
 ROOT = Path(engine.__file__).parent.parent
-PACKAGES = ("reference", "engine", "harness", "suites", "reports")
 
 Outcome = Literal["caught", "crashed", "missed", "broken"]
 
@@ -23,7 +26,8 @@ Outcome = Literal["caught", "crashed", "missed", "broken"]
 class Fault:
     """One wrong line: in `file`, `old` (which occurs exactly once) becomes `new`.
 
-    It compiles, runs to a normal end and reads nothing outside its buffers: only values can give it away.
+    It compiles, runs to a normal end and reads nothing outside its buffers: only values can give it away. Or it is one
+    of the instrument: then what it measures, compares or tells is wrong.
     """
 
     name: str
@@ -33,15 +37,27 @@ class Fault:
     checks: tuple[str, ...]  # the tests that must see it; {device} stands for the name of the device
     origin: str = ""  # its number in the catalogue of known engine faults
     host_only: bool = False  # on a GPU the line does nothing, or shows by luck only
+    cuda_only: bool = False  # without a GPU there is nothing to see it by
+    timeout: float = 240.0  # seconds for its checks
 
     def plant(self, tree: Path) -> None:
         """Write the wrong line. Raises ValueError if `old` does not occur exactly once."""
+        self._replace(tree, self.old, self.new)
+
+    def planted(self, tree: Path) -> bool:
+        return self.new in (tree / self.file).read_text()
+
+    def remove(self, tree: Path) -> None:
+        """Put back the line that was there. Raises ValueError if `new` does not occur exactly once."""
+        self._replace(tree, self.new, self.old)
+
+    def _replace(self, tree: Path, there: str, instead: str) -> None:
         path = tree / self.file
         text = path.read_text()
-        if text.count(self.old) != 1:
-            times = text.count(self.old)
-            raise ValueError(f"fault {self.name!r}: {self.old!r} occurs {times} times in {self.file}, expected once")
-        path.write_text(text.replace(self.old, self.new))
+        times = text.count(there)
+        if times != 1:
+            raise ValueError(f"fault {self.name!r}: {there!r} occurs {times} times in {self.file}, expected once")
+        path.write_text(text.replace(there, instead))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +71,7 @@ class Verdict:
 
 def faults_on(faults: Iterable[Fault], device: str) -> tuple[Fault, ...]:
     """Those that can be seen on a device."""
-    return tuple(fault for fault in faults if device == "host" or not fault.host_only)
+    return tuple(fault for fault in faults if not (fault.cuda_only if device == "host" else fault.host_only))
 
 
 def all_checks(faults: Iterable[Fault]) -> tuple[str, ...]:
@@ -72,14 +88,21 @@ def scratch_copy(folder: Path) -> Path:
     return folder
 
 
-def try_fault(fault: Fault, folder: Path, *, device: str) -> Verdict:
+def try_fault(fault: Fault, folder: Path, *, device: str, environment: Mapping[str, str] | None = None) -> Verdict:
     """Plant it in a copy under `folder` and run its checks."""
     tree = scratch_copy(folder)
     fault.plant(tree)
-    return run_checks(tree, fault.checks, device=device)
+    return run_checks(tree, fault.checks, device=device, timeout=fault.timeout, environment=environment)
 
 
-def run_checks(tree: Path, checks: tuple[str, ...], *, device: str, timeout: float = 240.0) -> Verdict:
+def run_checks(
+    tree: Path,
+    checks: tuple[str, ...],
+    *,
+    device: str,
+    timeout: float = 240.0,
+    environment: Mapping[str, str] | None = None,
+) -> Verdict:
     """Run the tests of `tree` and read their JUnit file. Nothing planted makes a good run `missed`."""
     junit = tree / "junit.xml"
     junit.unlink(missing_ok=True)
@@ -87,13 +110,29 @@ def run_checks(tree: Path, checks: tuple[str, ...], *, device: str, timeout: flo
         sys.executable, "-m", "pytest", *(check.format(device=device) for check in checks), "--device", device,
         "-n", "0", "-x", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}",
     ]  # fmt: skip
+    given = environment if environment is not None else os.environ
+    path = os.pathsep.join(filter(None, (str(tree), given.get("PYTHONPATH", ""))))
+    # A session of its own: Ctrl-C is ours alone, and a timeout ends all that it started. PYTHONPATH: what the
+    # checks start elsewhere has the fault, too.
+    process = subprocess.Popen(
+        command,
+        cwd=tree,
+        env={**given, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=timeout, check=False)
+        said, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # it ended by itself meanwhile
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         return Verdict(outcome="crashed", by=" ".join(checks), message=f"no end after {timeout:.0f} s")
     if not junit.is_file():
-        return Verdict(outcome="broken", by="", message=(done.stdout + done.stderr)[-2000:])
-    return read_junit(junit, done.returncode)
+        return Verdict(outcome="broken", by="", message=said[-2000:])
+    return read_junit(junit, process.returncode)
 
 
 def read_junit(junit: Path, returncode: int) -> Verdict:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,14 @@ def test_counted_apart(tmp_path: Path, workers: str) -> None:
     assert "2 x no such edge" in done.stdout
     assert "1 x no such fixture" in done.stdout
     assert 'message="not applicable: no such edge"' in (tmp_path / "j.xml").read_text()
+
+
+def test_a_skipped_test_is_no_pass(tmp_path: Path) -> None:
+    """As `zeroulp parity` counts them."""
+    lines = tmp_path / "lines"
+    _pytest(tmp_path, "-n", "0", "-p", "harness.cli.parity_plugin", "--parity-lines", str(lines))
+    states = Counter(json.loads(line)["state"] for line in lines.read_text().splitlines())
+    assert states == {"passed": 1, "skipped": 1, "not applicable": 3}
 
 
 def test_device_that_is_not_here_is_an_error(tmp_path: Path) -> None:

@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 from engine.toggles import Toggles
 from harness.adapters.devices import chosen, require
 from harness.adapters.diverge.engine_side import EngineOp, EngineSide
+from harness.adapters.diverge.foreign_side import ForeignSide
 from harness.adapters.diverge.op_file import read_npz
 from harness.adapters.diverge.oracle_op import OracleOp
 from harness.adapters.diverge.oracle_side import OracleSide
 from harness.adapters.diverge.script import Rows, SavedOp, Script, Seen, Side
 from harness.code_hash import package_folder
+from harness.command_engine import PREFIX, read_engine
 from harness.errors import BadCall
 from harness.tape import Tape, read_tape
 
 ENGINES, ORACLES = ("host", "cuda"), ("ideal", "oracle")
 EXPECTED = (
     "expected ideal, oracle, host or cuda, perhaps with toggles as in host:graph=off,fused=off, "
-    "COMMIT@ one of these, or the file of a stored tape"
+    "COMMIT@ one of these, command:PATH of an engine.toml, or the file of a stored tape"
 )
 
 
@@ -112,6 +114,8 @@ def parse_side(
     text: str, script: Script, *, kv: str | None, model: str, cache: Path, environment: Mapping[str, str]
 ) -> Side:
     """`kv` is the KV type of the other side, which an oracle takes unless it is told. Raises BadCall or BadInput."""
+    if text.startswith(PREFIX):
+        return ForeignSide(run=text, engine=read_engine(text, environment), script=script)
     commit, at, inner = text.rpartition("@")
     if at:
         _checked(inner)
@@ -139,6 +143,8 @@ def stored_side(text: str) -> StoredSide | None:
 
 def kv_of(text: str) -> str | None:
     """The KV type that a side settles, if it does."""
+    if text.startswith(PREFIX):
+        return read_engine(text, {}).spec.kv
     name, settings = _checked(text.rpartition("@")[2])
     asked = any(setting.startswith("kv=") for setting in settings)
     return Toggles.parse(settings).kv if name in ENGINES or asked else None
