@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.planning import Sweep
 
 SUMMARY, LIMIT = "summary.md", 60_000  # bytes
+LONGEST = 2000  # characters of a line that is said
 SHOWN = ("wrong", "missing", "broken", "slower", "cannot_tell", "accepted", "faster")
 
 
@@ -88,11 +89,8 @@ def gate(
     Exit codes: 0 pass, 1 confirmed regression or parity failure, 2 broken or a bad call, 3 cannot tell,
     130 interrupted; of several the first of 2, 1, 3, 0.
     """
-    from harness.gate.outputs import forge_lines
     from harness.gate.session import resume_gate, start_gate
     from harness.progress import SweepProgress
-    from harness.store import write_atomically
-    from reports.pr import markdown
 
     options = {
         "--matrix": matrix,
@@ -126,10 +124,19 @@ def gate(
             files = _Files(policy=policy, accept=accept, noise=noise, selftest=selftest, out=out)
             call = _call(asked, files, sharing or "auto")
             folder, result = start_gate(call, _here(), progress)
+    annotated = annotations or os.environ.get("GITHUB_ACTIONS") == "true"
+    return _finish(result, folder, annotated=annotated, as_json=as_json)
+
+
+def _finish(result: GateResult, folder: Path, *, annotated: bool, as_json: bool) -> int:
+    """Summary, annotations, what is said; the exit code."""
+    from harness.gate.outputs import forge_lines
+    from harness.store import write_atomically
+    from reports.pr import markdown
+
     write_atomically(folder / SUMMARY, markdown(result, LIMIT).encode())
-    if annotations or os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in forge_lines(result):
-            click.echo(line, err=as_json)
+    for line in forge_lines(result) if annotated else ():
+        click.echo(line, err=as_json)
     _say(result, folder, as_json=as_json)
     return result.exit_code
 
@@ -222,15 +229,16 @@ def _say(result: GateResult, folder: Path, *, as_json: bool) -> None:
     from harness.gate.outputs import told
     from harness.gate.schema import encode
     from reference.spec.gguf_file import shown_path
+    from reports.text import logged
 
     if as_json:
         click.echo(encode(result).decode(), nl=False)
         return
     for verdict in SHOWN:
         for row in (row for row in result.rows if row.verdict == verdict):
-            click.echo(f"{verdict.replace('_', ' ')}: {row.label}, {row.metric}: {told(row)}")
+            click.echo(logged(f"{verdict.replace('_', ' ')}: {row.label}, {row.metric}: {told(row)}", longest=LONGEST))
     if result.parity.reproduce:
         click.echo(f"reproduce: {result.parity.reproduce}")
     for note in result.notes:
-        click.echo(f"note: {note}")
+        click.echo(logged(f"note: {note}", longest=LONGEST))
     click.echo(f"{result.headline}; report: {shown_path(folder / SUMMARY)}")
