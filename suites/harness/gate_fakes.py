@@ -220,27 +220,3 @@ def scaled(measured: Measurement, factor: float, *metrics: str) -> Measurement:
     """The same with its times multiplied."""
     changes = {name: samples(getattr(measured, name).median * factor) for name in metrics or ("decode",)}
     return msgspec.structs.replace(measured, **changes)
-
-
-def on_head(change: Callable[[Measurement], Measurement | None], *, prompt: int = 24) -> Spoil:
-    """The fault in head alone, in one row."""
-
-    def spoil(act: Act, measured: Measurement, at: int) -> Measurement | None:
-        return change(measured) if act.side == "head" and at == prompt else measured
-
-    return spoil
-
-
-def wrong(measured: Measurement) -> Measurement:
-    bad = Check(
-        name="graph = direct",
-        when="after",
-        status="failed",
-        reason="1 of 1000 values differ",
-        values=1000,
-        differing=1,
-        first_difference="[3, 5]: 1 against 2",
-    )
-    return msgspec.structs.replace(
-        measured, status="parity_failed", reason=bad.reason, proof=(*measured.proof[:2], bad, measured.proof[3])
-    )

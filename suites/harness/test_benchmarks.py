@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +17,10 @@ KERNELS, STORE = "suites/performance/test_kernels.py", "suites/performance/test_
 
 
 def called(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """With the project's settings, whose -n must not stand in the way, and as if no pytest were around it."""
+    """With the project's settings, whose -n must not stand in the way."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), *arguments]
     command.append(f"--benchmark-storage=file://{tmp_path}/saved")
-    around = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=around)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
 @pytest.fixture

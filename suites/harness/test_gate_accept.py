@@ -12,7 +12,8 @@ from harness.errors import BadCall
 from harness.gate.accept import Accepted, read_accepted
 from harness.schema import Measurement
 from harness.schema import Path as Engagement
-from suites.harness.gate_fakes import TODAY, Act, Machine, gate, on_head, one, plan, scaled, wrong
+from suites.harness.gate_fakes import TODAY, Act, Machine, gate, one, plan, scaled
+from suites.harness.test_gate import on_head, wrong
 
 ENTRY = """\
 schema = 1

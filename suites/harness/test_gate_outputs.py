@@ -11,7 +11,8 @@ import pytest
 from harness.errors import BadCall
 from harness.gate.outputs import MOST_ANNOTATIONS, forge_lines, junit
 from harness.gate.schema import GateResult, encode, read_gate
-from suites.harness.gate_fakes import Machine, gate, on_head, plan, scaled, wrong
+from suites.harness.gate_fakes import Machine, gate, plan, scaled
+from suites.harness.test_gate import on_head, wrong
 
 
 @pytest.fixture

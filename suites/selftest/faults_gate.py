@@ -6,7 +6,6 @@ from suites.selftest.planting import Fault
 
 _FAKES = "suites/harness/gate_fakes.py"
 _GATE = "suites/harness/test_gate.py::"
-_BROKEN = "suites/harness/test_gate_broken.py::"
 _ACCEPT = "suites/harness/test_gate_accept.py::"
 _ARMS = "suites/harness/test_gate_arms.py::"
 _RESUME = "suites/harness/test_gate_resume.py::"
@@ -50,7 +49,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/verdicts.py",
         old="for row in evidence.rows.values() for verdict in self._row(row))",
         new="for row in evidence.rows.values() if row.head for verdict in self._row(row))",
-        checks=(f"{_BROKEN}test_a_row_that_vanishes_is_missing",),
+        checks=(f"{_GATE}test_a_row_that_vanishes_is_missing",),
     ),
     Fault(
         name="a-dead-process-breaks-nothing",
@@ -60,7 +59,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         "                continue\n"
         "            if fault is not None:\n"
         "                evidence.faults.append(fault)",
-        checks=(f"{_BROKEN}test_a_process_that_dies_breaks_its_rows",),
+        checks=(f"{_GATE}test_a_process_that_dies_breaks_its_rows",),
     ),
     Fault(
         name="a-throttled-run-taken-for-a-good-one",
@@ -148,7 +147,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/arms.py",
         old="if tree != self.arm.tree:",
         new="if not tree:",
-        checks=(f"{_BROKEN}test_another_build_than_the_arm_is_broken",),
+        checks=(f"{_GATE}test_another_build_than_the_arm_is_broken",),
     ),
     Fault(
         name="the-arm-imports-what-lies-around",
@@ -162,7 +161,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/processes.py",
         old="if not reason and step.gpu and plain_uuid(",
         new="if not reason and not step.gpu and plain_uuid(",
-        checks=(f"{_BROKEN}test_another_gpu_than_asked_for_is_broken",),
+        checks=(f"{_GATE}test_another_gpu_than_asked_for_is_broken",),
         origin="38",
     ),
     Fault(
@@ -185,7 +184,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/parity.py",
         old='PHASES: tuple[When, When] = ("before", "after")',
         new='PHASES: tuple[When, When] = ("before", "before")',
-        checks=(f"{_BROKEN}test_a_proof_with_a_hole_is_no_pass",),
+        checks=(f"{_GATE}test_a_proof_with_a_hole_is_no_pass",),
         origin="9",
     ),
     Fault(
@@ -193,14 +192,14 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/parity.py",
         old='if check.status == "failed" or check.differing != 0), None)',
         new='if check.status == "failed"), None)',
-        checks=(f"{_BROKEN}test_differing_bits_fail_whatever_the_check_says",),
+        checks=(f"{_GATE}test_differing_bits_fail_whatever_the_check_says",),
     ),
     Fault(
         name="the-exit-code-of-a-broken-row-is-lost",
         file="harness/gate/verdicts.py",
         old='    "broken": 2,',
         new='    "broken": 0,',
-        checks=(f"{_BROKEN}test_a_row_that_ends_badly_is_broken_and_the_others_go_on",),
+        checks=(f"{_GATE}test_a_row_that_ends_badly_is_broken_and_the_others_go_on",),
     ),
     Fault(
         name="no-row-at-all-is-a-pass",
