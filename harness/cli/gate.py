@@ -124,8 +124,7 @@ def gate(
                 options=tuple(words),
             )
             files = _Files(policy=policy, accept=accept, noise=noise, selftest=selftest, out=out)
-            call = _call(asked, files, sharing or "auto")
-            folder, result = start_gate(call, _here(), progress)
+            folder, result = start_gate(_call(asked, files, sharing or "auto"), _here(), progress)
     write_atomically(folder / SUMMARY, markdown(result, LIMIT).encode())
     if annotations or os.environ.get("GITHUB_ACTIONS") == "true":
         for line in forge_lines(result):
