@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import edge
-from harness.cli.check_kernel_text import list_lines, rerun, show_lines, table_lines
+from harness.cli.check_kernel_text import list_lines, refusal, rerun, show_lines, table_lines
 from harness.cli.options import FILE, json_option
 from harness.errors import BadCall
 
@@ -167,7 +167,7 @@ def _report(call: KernelCall, answer: KernelAnswer, *, as_json: bool) -> int:
         click.echo(json.dumps(facts, indent=2))
         return code
     if answer.refused:
-        click.echo(f"zeroulp: {answer.refused}", err=True)
+        click.echo(f"zeroulp: {refusal(call, answer.refused)}", err=True)
         return code
     _print(table_lines(call, answer.results))
     for result in failed[:1]:

@@ -106,5 +106,11 @@ def _verdict(results: Sequence[CaseResult]) -> str:
     counts = Counter(result.outcome for result in results)
     if set(counts) == {"passed"}:
         return f"PASS: {len(results)} cases"
-    words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in counts)
-    return f"FAIL: of {len(results)} cases {words}"
+    words = ", ".join(f"{outcome} {counts[outcome]}" for outcome in counts)
+    return f"FAIL: {len(results)} cases: {words}"
+
+
+def refusal(call: KernelCall, text: str) -> str:
+    """What a compiler said, an error a line, below what it is about."""
+    place = f"{call.source}:"
+    return text.replace(f": {place}", f":\n  {place}", 1).replace(f"; {place}", f"\n  {place}")

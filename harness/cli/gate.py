@@ -122,8 +122,7 @@ def gate(
                 options=tuple(words),
             )
             files = _Files(policy=policy, accept=accept, noise=noise, selftest=selftest, out=out)
-            call = _call(asked, files, sharing or "auto")
-            folder, result = start_gate(call, _here(), progress)
+            folder, result = start_gate(_call(asked, files, sharing or "auto"), _here(), progress)
     annotated = annotations or os.environ.get("GITHUB_ACTIONS") == "true"
     return _finish(result, folder, annotated=annotated, as_json=as_json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,11 @@ KERNELS, STORE = "suites/performance/test_kernels.py", "suites/performance/test_
 
 
 def called(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """With the project's settings, whose -n must not stand in the way."""
+    """With the project's settings, whose -n must not stand in the way, and as if no pytest were around it."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), *arguments]
     command.append(f"--benchmark-storage=file://{tmp_path}/saved")
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    around = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=around)
 
 
 @pytest.fixture

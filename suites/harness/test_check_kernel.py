@@ -17,12 +17,19 @@ from harness.adapters.user_kernel.ops import OPS
 from harness.cli.main import zeroulp
 from harness.expressions import whole_number
 from reference.spec.errors import NoDevice
+from suites.status import not_applicable
 
 RIGHT = Path(__file__).parents[2] / "examples" / "rms_norm.cu"
 PLAIN = Path(__file__).with_name("plain.cu")
 ROW_LOOP = "for (int row = blockIdx.x; row < rows; row += gridDim.x) {"
 SQUARES = "chain = __fmaf_rn(in[i], in[i], chain);"
 LAST_BARRIER = "    __syncthreads();  // groups is written again for the next row\n"
+
+
+@pytest.fixture(autouse=True)
+def _checkout() -> None:
+    if not RIGHT.exists():
+        not_applicable("the examples are a part of the checkout, not of the package")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +147,7 @@ def test_the_first_failure_names_the_command_that_runs_it_alone(
     words = shlex.split(line.partition(": ")[2])
     assert words[0] == "zeroulp"
     assert zeroulp(words[1:]) == 1
-    assert "FAIL: of 1 cases 1 differs" in capfd.readouterr().out
+    assert "FAIL: 1 cases: differs 1" in capfd.readouterr().out
 
 
 def test_the_last_element_left_out_is_seen(check: Any) -> None:
@@ -234,6 +241,16 @@ def test_a_compile_error_is_one_block_with_the_compilers_words(check: Any) -> No
     assert answer.refused.startswith("mine.cu does not compile: ")
     assert "floot" in answer.refused
     assert "mine.cu:9:" in answer.refused
+
+
+def test_a_compile_error_is_shown_in_the_users_own_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "rms_norm.cu"  # a name that one of our own files has
+    source.write_text(RIGHT.read_text().replace("float chain = 0.0f;", "floot chain = 0.0f;"))
+    assert zeroulp(["check-kernel", str(source), "--op", "rms_norm", "--entry", "my_rms_norm"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "zeroulp: rms_norm.cu does not compile:"
+    assert all(line.startswith(f"  {source}:") for line in lines[1:])
+    assert "floot" in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,19 @@ from harness.command_proof import AGAIN, ONE_BY_ONE
 from harness.store import read_run
 from suites.harness.command_programs import TOKENS, TORCH, TRANSFORMERS, VOCAB, make_engine, rows_of
 from suites.models import Models
+from suites.status import not_applicable
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMPY = EXAMPLES / "numpy_engine.toml"
 
 Captured = pytest.CaptureFixture[str]
 Engine = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _checkout() -> None:
+    if not NUMPY.exists():
+        not_applicable("the examples are a part of the checkout, not of the package")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from harness.gate.processes import plain_uuid
 from harness.gate.schema import CONFIRMED_HERE, NOT_CONFIRMED, CanaryVerdict
 from harness.gate.verdicts import exit_code
 from harness.schema import Check, Measurement, ProcessAnswer
-from harness.schema import Path as Engagement
 from suites.harness.gate_fakes import ELSEWHERE, HERE, Act, Machine, gate, gpu, one, plan, samples, scaled
 
 Spoil = Callable[[Act, Measurement, int], Measurement | None]
@@ -312,42 +311,6 @@ def test_what_the_machine_cannot_do_is_broken(tmp_path: Path) -> None:
 def test_a_time_that_is_none_is_broken(tmp_path: Path, median: float) -> None:
     none = on_head(lambda measured: msgspec.structs.replace(measured, decode=samples(median)))
     assert gate(tmp_path, Machine(spoil=none), plan(24)).exit_code == 2
-
-
-def test_one_launch_more_fails_and_one_less_is_said(tmp_path: Path) -> None:
-    more = on_head(lambda measured: msgspec.structs.replace(measured, graph_kernels_per_token=41.0))
-    result = gate(tmp_path / "more", Machine(spoil=more), plan(24))
-    assert one(result, 24, "counts").verdict == "slower"
-    assert one(result, 24, "counts").reason == "graph kernels per token 40 -> 41"
-    assert result.exit_code == 1
-    less = on_head(lambda measured: msgspec.structs.replace(measured, graph_kernels_per_token=39.0))
-    result = gate(tmp_path / "less", Machine(spoil=less), plan(24))
-    assert one(result, 24, "counts").verdict == "faster"
-    assert result.exit_code == 0
-
-
-@pytest.mark.parametrize(
-    "engaged",
-    [
-        {},
-        {"graph": Engagement(asked="on", engaged=False, reason="gated off")},
-        {"graph": Engagement(asked="on", engaged=None)},
-    ],
-)
-def test_a_path_that_no_longer_engages_fails(tmp_path: Path, engaged: dict[str, Engagement]) -> None:
-    fallen = on_head(lambda measured: msgspec.structs.replace(measured, engaged=engaged))
-    result = gate(tmp_path, Machine(spoil=fallen), plan(24))
-    row = one(result, 24, "counts")
-    assert row.verdict == "slower"
-    assert "graph engaged in base and not in head" in row.reason
-    assert result.exit_code == 1
-
-
-def test_counts_that_vary_are_broken(tmp_path: Path) -> None:
-    def vary(act: Act, measured: Measurement, prompt: int) -> Measurement:
-        return msgspec.structs.replace(measured, launches_per_token=1.0 + act.pair)
-
-    assert gate(tmp_path, Machine(spoil=vary), plan(24)).exit_code == 2
 
 
 def test_on_the_host_one_pair_gates_parity_and_counts_and_no_time(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +83,10 @@ class Campaign:
     def _planted(self, fault: Fault, device: str) -> Kept:
         with tempfile.TemporaryDirectory() as folder:
             started = time.monotonic()
-            verdict = plant(fault, Path(folder), device=device, environment=self.environment)
+            try:
+                verdict = plant(fault, Path(folder), device=device, environment=self.environment)
+            except ValueError as error:  # the code has moved on
+                verdict = Verdict(outcome="broken", by="", message=str(error))
             return self._keep(fault.name, verdict, time.monotonic() - started)
 
     def _unplanted(self, faults: Sequence[Fault], device: str) -> Kept:
@@ -99,8 +103,11 @@ class Campaign:
         return kept
 
     def _kept(self, name: str) -> Kept | None:
-        path = self.folder / "tried" / f"{name}.json"
-        return msgspec.json.decode(path.read_bytes(), type=Kept) if path.exists() else None
+        """None for what was not tried yet, and for a check that showed nothing: that is tried again."""
+        with suppress(OSError, msgspec.MsgspecError):
+            kept = msgspec.json.decode((self.folder / "tried" / f"{name}.json").read_bytes(), type=Kept)
+            return kept if kept.outcome != "broken" else None
+        return None
 
     def _line(self, name: str, kept: Kept, left: int, spent: float, all_: int) -> str:
         remaining = spent / (all_ - left) * left

@@ -8,6 +8,7 @@ _FAKES = "suites/harness/gate_fakes.py"
 _GATE = "suites/harness/test_gate.py::"
 _ACCEPT = "suites/harness/test_gate_accept.py::"
 _ARMS = "suites/harness/test_gate_arms.py::"
+_COUNTS = "suites/harness/test_gate_counts.py::"
 _RESUME = "suites/harness/test_gate_resume.py::"
 
 GATE_FAULTS: tuple[Fault, ...] = (
@@ -132,7 +133,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/counts.py",
         old="taken = [name for name, path in base.engaged.items() if path.engaged is True]",
         new="taken = [name for name, path in base.engaged.items() if path.engaged is None]",
-        checks=(f"{_GATE}test_a_path_that_no_longer_engages_fails",),
+        checks=(f"{_COUNTS}test_a_path_that_no_longer_engages_fails",),
         origin="5",
     ),
     Fault(
@@ -140,7 +141,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
         file="harness/gate/counts.py",
         old="        if old != new\n",
         new="        if abs(new - old) > 1\n",
-        checks=(f"{_GATE}test_one_launch_more_fails_and_one_less_is_said",),
+        checks=(f"{_COUNTS}test_one_launch_more_fails_and_one_less_is_said",),
     ),
     Fault(
         name="the-wrong-build-is-measured",

@@ -86,6 +86,31 @@ def test_one_that_stopped_goes_on_with_what_it_lacks(run: Callable[..., Selftest
     assert again.faults == whole.faults
 
 
+def test_what_showed_nothing_is_tried_again(run: Callable[..., Selftest]) -> None:
+    assert run(**{NAMES[1].replace("-", "_"): "broken"}).exit_code == 2
+    planted: list[str] = []
+    assert run(planted).exit_code == 0
+    assert planted == [NAMES[1]]
+
+
+def test_a_fault_whose_line_is_gone_is_broken_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "scratch_copy", lambda folder: folder)
+    monkeypatch.setattr(campaign, "run_checks", lambda *_, **__: Verdict(outcome="missed", by="", message=""))
+
+    def plant(fault: Any, folder: Path, **_: Any) -> Verdict:
+        if fault.name == NAMES[0]:
+            raise ValueError("'x' occurs 0 times in a.py, expected once")
+        return Verdict(outcome="caught", by="t", message="assert")
+
+    monkeypatch.setattr(campaign, "plant", plant)
+    found = Campaign(folder=tmp_path, workers=2, environment={}, say=lambda line: None).run(plan())
+    assert (found.exit_code, found.caught) == (2, 4)
+    assert [(one.name, one.outcome) for one in found.missed] == [(NAMES[0], "broken")]
+    assert "occurs 0 times" in found.missed[0].message
+
+
 def test_another_code_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign.write_plan(tmp_path, plan())
     monkeypatch.setattr(campaign, "code_here", lambda: CODE)

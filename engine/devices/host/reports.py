@@ -25,6 +25,7 @@ _FAULTS = (
 )
 _RACES = range(2, 5)
 _NO_PDL_WAIT = 10
+_MANY = 0xFFFF  # of checker.h: threads of several warps
 _DYNAMIC, _STACK = 2, 3
 
 
@@ -50,7 +51,8 @@ def access_reports(worker: Worker, number: int, module: KernelModule, arena: Are
         if report.fault == _NO_PDL_WAIT:
             lines.append(_FAULTS[report.fault])
             continue
-        other = f" against block {report.other_block}, thread {report.other_thread}" if report.fault in _RACES else ""
+        thread = "several threads" if report.other_thread == _MANY else f"thread {report.other_thread}"
+        other = f" against block {report.other_block}, {thread}" if report.fault in _RACES else ""
         lines.append(
             f"{_FAULTS[report.fault]}, {report.bytes} bytes at {_where(report, module, number, arena)}"
             f" ({module.line_of(number, report.pc - 1)}, block {report.block}, thread {report.thread}{other})"

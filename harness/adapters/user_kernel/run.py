@@ -65,7 +65,11 @@ def _device(call: KernelCall, cache: Path) -> Iterator[tuple[Device, str]]:
         options = {"mode": "check", "order": "random"} if call.check else {}
         device = open_device(call.device, cache_dir=cache, kernel_dirs=(Path(folder),), **options)
         with closing(device):
-            yield device, module
+            try:
+                yield device, module
+            except DeviceError as error:  # in the words of the file that the user knows
+                text = str(error).replace(f"{folder}/{module}.cu", str(source)).replace(f"{module}.cu", source.name)
+                raise DeviceError(text) from None
 
 
 class _Run:
