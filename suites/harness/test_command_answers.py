@@ -170,7 +170,7 @@ def test_an_engine_that_gives_the_oracles_bits_is_proven(
         ),
         (
             "if mode == 'one_by_one': right[3] *= 1.001\nnp.save(place, right)",
-            {**EXACT, "provides": ["logits", "one_by_one"]},
+            {"bound": {"nmse": 0.1}, "provides": ["logits", "one_by_one"]},
             f"{ONE_BY_ONE} (before)",
         ),
     ],
@@ -188,6 +188,13 @@ def test_a_wrong_answer_fails_by_name(
     code, row = bench(engine(RIGHT + body + "\n" + textwrap.dedent(speeds), **fields), tiny, tmp_path / "runs")
     assert (code, row.status) == (1, "parity_failed")
     assert row.reason.startswith(f"{check}: ")
+
+
+def test_ways_that_may_agree_within_the_bound_do(right: Path, engine: Engine, tiny: str, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"bound": {"nmse": 0.1}, "provides": ["logits", "one_by_one"], "one_by_one": "bound"}
+    body = f"{RIGHT}if mode == 'one_by_one': right[3] *= 1.001\nnp.save(place, right)"
+    code, row = bench(engine(body, **fields), tiny, tmp_path / "runs")
+    assert (code, row.status) == (0, "ok")
 
 
 def test_a_speed_of_another_shape_and_a_crash_are_the_status_of_the_row(
