@@ -18,11 +18,15 @@ RESULT_CODE = (
         f"harness/{stem}.py"
         for stem in (
             "check_id",
+            "child",
+            "command_engine",
+            "command_proof",
             "compare",
             "job",
             "measure",
             "proof",
             "proven",
+            "quality",
             "row",
             "rules",
             "sampling",
