@@ -81,6 +81,16 @@ extern "C" __global__ void embedding_q8_0(float* out, const int* tokens, const u
   }
 }
 
+extern "C" __global__ void argmax(int* out, const float* logits, int rows, int vocab) {
+  EACH(row, rows) {
+    const float* values = logits + row * vocab;
+    int best = 0;
+    for (int i = 1; i < vocab && !is_nan(values[best]); i++)
+      if (is_nan(values[i]) || values[i] > values[best]) best = i;
+    out[row] = best;
+  }
+}
+
 // Online softmax in one pass over the keys: not the order of NUMERICS 10, so it stands against the ideal form.
 template <class Cell> __device__ float widen(Cell cell);
 template <> __device__ float widen(float cell) { return cell; }
