@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from engine.session import Session
 from harness.adapters.engine import SessionEngine
 from harness.check_id import WORDS, check_id, parse_check_id
 from harness.cli.main import zeroulp
+from harness.code_hash import package_folder
 from harness.errors import BadCall
 from harness.measure import Measured
 from harness.proof import Prover, proof_tokens
@@ -163,6 +165,38 @@ def test_the_id_of_a_test_runs_that_test(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["checks"] == {
         "passed": 1, "failed": 0, "error": 0, "not applicable": 0, "skipped": 0,
     }  # fmt: skip
+
+
+def test_an_id_that_no_test_has_is_a_bad_call(capfd: pytest.CaptureFixture[str]) -> None:
+    """And not "cannot tell": nothing is uncertain about it."""
+    node = "suites/kernels/test_add.py::test_in_place[nothing]"
+    assert zeroulp(["parity", "--check", node, "-n", "2"]) == 2
+    out, err = capfd.readouterr()
+    assert f"zeroulp: check '{node}': no test of the suites has this id" in err
+    assert out == ""
+
+
+def test_the_example_of_the_help_is_there() -> None:
+    from harness.cli.parity import parity
+
+    (line,) = [line for line in (parity.help or "").splitlines() if "::" in line]
+    node = shlex.split(line)[-1]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "--collect-only", "-q", node]
+    root = package_folder("suites").parent
+    assert subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
+
+
+def test_a_run_without_checks_offers_none_to_make_again(
+    run: StoredRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("environment.json", "plan.json"):
+        (tmp_path / name).write_bytes((run.folder / name).read_bytes())
+    (tmp_path / "rows.jsonl").touch()
+    capsys.readouterr()
+    assert zeroulp(["parity", str(tmp_path)]) == 3
+    assert capsys.readouterr().out == (
+        "CANNOT TELL: no check was made; `zeroulp report` says why the rows have none\n"
+    )
 
 
 def test_a_row_that_failed_names_the_check() -> None:
