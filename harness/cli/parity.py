@@ -78,7 +78,9 @@ def parity(
         code = _pytest(root, str(target), options)
         tests = [json.loads(line) for line in lines.read_text().splitlines()]
     if code == USAGE_ERROR and wanted is not None:
-        raise BadCall(f"check {wanted!r}: no test of the suites has this id; a failure prints it, and `pytest --co` lists")
+        raise BadCall(
+            f"check {wanted!r}: no test of the suites has this id; a failure prints it, and `pytest --co` lists"
+        )
     if code == USAGE_ERROR:
         raise BadCall("the suites could not be started; the lines above say why")
     return _conclude(tests, as_json=as_json, ended=code in ENDED)

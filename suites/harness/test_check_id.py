@@ -194,9 +194,7 @@ def test_a_run_without_checks_offers_none_to_make_again(
     (tmp_path / "rows.jsonl").touch()
     capsys.readouterr()
     assert zeroulp(["parity", str(tmp_path)]) == 3
-    assert capsys.readouterr().out == (
-        "CANNOT TELL: no check was made; `zeroulp report` says why the rows have none\n"
-    )
+    assert capsys.readouterr().out.startswith("CANNOT TELL: no check was made; ")
 
 
 def test_a_row_that_failed_names_the_check() -> None:

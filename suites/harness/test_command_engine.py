@@ -163,6 +163,7 @@ def test_a_bad_toml_is_one_line(
     ("words", "text"),
     [
         (["no.toml", "MODEL"], "no.toml: not found"),
+        ([str(NUMPY), "qwen3-tiny"], "qwen3-tiny: expected a type, too, as in qwen3-tiny:Q8_0, or the path of a"),
         ([str(NUMPY), "MODEL", "--shape", "12"], "--shape '12': expected prompt and generated tokens such as 128+32"),
         ([str(NUMPY), "MODEL", "--shape", "1+1", "--shape", "1+1"], "--shape: the same shape twice"),
         ([str(NUMPY), "MODEL", "--shape", "999999+1"], "context 1000000: expected 1 to the model's"),
@@ -176,6 +177,8 @@ def test_a_bad_call_is_one_line(words: list[str], text: str, tiny: str, tmp_path
 
 def test_an_unknown_engine_is_one_line(tiny: str, tmp_path: Path, capfd: Captured) -> None:
     words = ["logits", tiny, "--tokens", "1", "-o", str(tmp_path / "l.npy"), "--engine"]
+    assert zeroulp([*words, "command:"]) == 2
+    assert "'command:' names nothing, expected command:PATH of an engine.toml or a program" in capfd.readouterr().err
     assert zeroulp([*words, "llama"]) == 2
     assert "--engine llama: expected one of ideal, oracle, host, cuda, or command:PATH" in capfd.readouterr().err
     assert zeroulp([*words, f"command:{NUMPY}", "--set", "graph=off"]) == 2
