@@ -19,6 +19,7 @@ from harness.cli.main import zeroulp
 from harness.code_hash import package_folder
 from harness.errors import BadCall
 from harness.measure import Measured
+from harness.one_check import find_row
 from harness.proof import Prover, proof_tokens
 from harness.proven import Proven
 from harness.schema import Check
@@ -147,6 +148,14 @@ def test_a_bad_id_is_one_line(words: tuple[str, ...], message: str, capsys: pyte
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_row_is_found_by_the_id_that_reports_print(run: StoredRun) -> None:
+    row = run.plan.rows[1]
+    assert row.id != row.key
+    assert find_row(run.plan, row.id) == find_row(run.plan, row.key[:8]) == row
+    with pytest.raises(BadCall, match=f"'{row.id[:6]}': 0 rows of the run have such a key, expected one, such as "):
+        find_row(run.plan, row.id[:6])
 
 
 def test_an_unknown_row_is_refused(run: StoredRun, capsys: pytest.CaptureFixture[str]) -> None:
