@@ -50,7 +50,7 @@ def start_aa(
 ) -> tuple[Path, AaResult]:
     """Plan, measure, judge, write. Raises BadCall or BadInput before the first process, AaInterrupted after it."""
     if call.processes < FEWEST or call.processes % 2:
-        raise BadCall(f"{call.processes} processes: expected an even number, at least {FEWEST}")
+        raise BadCall(f"--rounds {call.processes}: expected an even number, at least {FEWEST}")
     folder = new_run_folder(call.sweep.results) if call.out is None else _new(call.out)
     try:
         plan = _plan(call, folder, progress)

@@ -94,7 +94,10 @@ class Answer:
 
 def read_engine(text: str, environment: Mapping[str, str]) -> CommandEngine:
     """Of `command:PATH`: an engine.toml, or a program that is called with model, tokens and output folder."""
-    path = Path(text.removeprefix(PREFIX)).expanduser().absolute()
+    name = text.removeprefix(PREFIX)
+    path = Path(name).expanduser().absolute()
+    if not name:
+        raise BadCall(f"{text!r} names nothing, expected {PREFIX}PATH of an engine.toml or a program")
     if not path.is_file():
         raise BadCall(f"{path}: not found, expected an engine.toml or a program")
     if path.suffix != ".toml":

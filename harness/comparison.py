@@ -243,11 +243,11 @@ def _environments(a: Environment, b: Environment) -> Iterable[str]:
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A fact on each line: those of the GPU and of libraries apart."""
+    """A fact on each line: those of the GPU and of libraries apart. An empty text is none."""
     found: dict[str, Any] = {}
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            found.update({f"{name} {inner}": text for inner, text in value.items()})
-        elif name not in UNSTABLE and value is not None:
+            found.update({f"{name} {inner}": text for inner, text in value.items() if text != ""})
+        elif name not in UNSTABLE and value not in (None, ""):
             found[name] = value
     return found

@@ -130,7 +130,8 @@ def _new_database(path: Path) -> Iterator[sqlite3.Connection]:
             old.unlink(missing_ok=True)  # of the database that is replaced
         temporary.replace(path)
     except (OSError, sqlite3.Error) as error:
-        raise BadCall(f"{path}: cannot write the index ({error})") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadCall(f"{path}: cannot write the index ({why})") from None
     finally:
         for left in path.parent.glob(f"{temporary.name}*"):
             left.unlink()

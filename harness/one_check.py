@@ -62,10 +62,11 @@ def _side(row: PlannedRow, toggles: Mapping[str, str | int]) -> str:
 
 
 def find_row(plan: Plan, key: str) -> PlannedRow:
-    """By its key or the beginning of it. Raises BadCall."""
-    rows = [row for row in plan.rows if row.key.startswith(key)]
+    """By its key or the beginning of it, or by its id, which reports print. Raises BadCall."""
+    rows = [row for row in plan.rows if row.key.startswith(key) or row.id == key]
     if len(rows) != 1:
-        raise BadCall(f"row {key!r}: {len(rows)} rows of the run have such a key, expected one")
+        known = ", ".join(row.key for row in plan.rows[:3])
+        raise BadCall(f"row {key!r}: {len(rows)} rows of the run have such a key, expected one, such as {known}")
     return rows[0]
 
 

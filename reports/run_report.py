@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from harness.errors import BadCall
 from harness.gate.schema import SelftestScore
 from harness.profile import read_profiles
+from harness.schema import FOREIGN
 from harness.store import PLAN, StoredRun, read_run, write_atomically
 from reports import html, markdown, profile_report
 from reports.charts import parity as parity_chart
@@ -68,13 +69,18 @@ def _drawn(names: Sequence[str], draw: Callable[[str, Theme], Figure]) -> dict[s
     return {name: Drawn(light=png(draw(name, LIGHT)), dark=png(draw(name, DARK))) for name in names}
 
 
+def _maker(run: StoredRun) -> str:
+    foreign = {row.device == FOREIGN for row in run.plan.rows}
+    return "zeroulp bench command" if foreign == {True} else "zeroulp bench-allrows"
+
+
 def document(
     run: StoredRun, verdict: Verdict, profiles: Sequence[Pair] = (), *, selftest: SelftestScore | None = None
 ) -> Document:
     """All sections in reading order: verdict first, then what carries it."""
     rows, checks = row_frame(run), check_frame(run)
     return Document(
-        title=f"zeroulp bench-allrows, run {one_line(run.folder.name)}",
+        title=f"{_maker(run)}, run {one_line(run.folder.name)}",
         icon=verdict.icon,
         headline=verdict.headline,
         tone=verdict.tone,

@@ -24,7 +24,12 @@ NO_TIMES = "device host: its times mean nothing, so that there is no noise to me
 
 @click.command()
 @click.argument("config", type=FILE, required=False)
-@click.option("--rounds", type=click.IntRange(min=1), help=f"Fresh processes of each model.  [default: {PROCESSES}]")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Fresh processes of each model, an even number from 8 on.  [default: {PROCESSES}]",
+)
 @click.option(
     "--where", metavar="EXPR", help="""Only rows for which this holds: 'quant == "Q8_0" and graph == "on"'."""
 )
@@ -53,7 +58,7 @@ def aa(
     interval, the noise class, the pairs that the gate will spend on it, the smallest slowdown it can see, and the false
     alarms over the ways to call the processes of each pair base and head. CONFIG.toml is a matrix as for bench-allrows.
 
-    The folder gets noise.toml and aa.json. Ctrl-C keeps finished processes; --resume goes on.
+    The folder gets aa.json, and noise.toml unless --parity-only. Ctrl-C keeps finished processes; --resume goes on.
 
     \b
     Examples:

@@ -26,7 +26,14 @@ MOST_HOST_WORKERS = 2  # more would only take each other's cores
 @click.group(invoke_without_command=True)
 @click.pass_context
 def bench(context: click.Context) -> None:
-    """Sweeps of rows, each with its parity proof, and where a token's time goes."""
+    """Sweeps of rows, each with its parity proof, and where a token's time goes.
+
+    \b
+    Examples:
+      zeroulp bench allrows --where 'quant == "Q8_0"'
+      zeroulp bench kernels qwen3-8b:Q4_K_M
+      zeroulp bench command examples/numpy_engine.toml qwen3-tiny:Q8_0
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,6 +114,8 @@ def check_kernel(
     )
     if call.against == "ideal" and not OPS[op].has_ideal:
         raise BadCall(f"--against ideal: {op} has no ideal form, its outputs are whole numbers or codes")
+    if nmse is not None and not nmse < math.inf:
+        raise BadCall(f"--nmse {nmse}: expected a finite number")
     if check and device == "cuda":
         raise BadCall("--check: is the access checker of the host device; on a GPU use compute-sanitizer")
     return _report(call, _answer(call, timeout), as_json=as_json)

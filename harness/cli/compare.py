@@ -85,8 +85,10 @@ def _print(found: Comparison, shown: list[RowPair]) -> None:
     both = [row for row in found.rows if row.found == "both"]
     moved_count = sum(bool(row.moved) for row in both)
     alone = [sum(row.found == side for row in found.rows) for side in ("only a", "only b")]
+    verdict = "" if both else "CANNOT TELL: "
     click.echo(
-        f"{len(both)} rows in both, {moved_count} moved; {alone[0]} only in {found.a}, {alone[1]} only in {found.b}"
+        f"{verdict}{len(both)} rows in both, {moved_count} moved; {alone[0]} only in {found.a}, "
+        f"{alone[1]} only in {found.b}"
     )
 
 

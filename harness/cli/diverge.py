@@ -28,9 +28,18 @@ RESULT, LEFT, RIGHT = "divergence.json", "a.npz", "b.npz"
 @click.option("--tokens", metavar="IDS", help="Token ids, for example 1,2,3.")
 @click.option("--tokens-file", type=FILE, help="A text file of token ids, apart by commas or white space.")
 @click.option(
-    "--prompt-length", type=click.IntRange(min=1), metavar="N", help="N seeded random tokens, and STEPS more."
+    "--prompt-length",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"N seeded random tokens, and STEPS more; others for another N.  [default: {DEFAULT_PROMPT}]",
 )
-@click.option("-n", "steps", type=click.IntRange(min=0), metavar="STEPS", help="Tokens at the end given one by one.")
+@click.option(
+    "-n",
+    "steps",
+    type=click.IntRange(min=0),
+    metavar="STEPS",
+    help=f"Tokens at the end given one by one.  [default: {DEFAULT_STEPS}]",
+)
 @click.option(
     "--ulps", type=click.IntRange(min=1), default=None, metavar="N", help="Compare values, up to N ulps apart."
 )
@@ -151,7 +160,7 @@ def _sides(words: tuple[str, ...], setting: _Setting) -> tuple[Side, Side, Scrip
             raise BadCall("two stored tapes have their tokens: no --tokens, --prompt-length or -n")
         return stored[0], stored[1], None  # type: ignore[return-value]  # both are there
     if len(words) != 3:
-        raise BadCall(f"{len(words)} words given, expected A B MODEL, or the files of two tapes")
+        raise BadCall(f"words given: {len(words)}, expected A B MODEL, or the files of two tapes")
     settled = [
         side.stored.head.kv if side is not None else kv_of(word) for word, side in zip(words[:2], stored, strict=True)
     ]
@@ -182,7 +191,7 @@ def _record(
     from harness.tape import write_tape
 
     if len(words) != 2:
-        raise BadCall(f"{len(words)} words given, expected A MODEL with --record")
+        raise BadCall(f"words given: {len(words)}, expected A MODEL with --record")
     require_place(file, model=Path(words[1]))
     script = setting.script(words[1])
     side = parse_side(words[0], script, kv=None, model=words[1], cache=cache_folder(), environment=os.environ)

@@ -106,8 +106,11 @@ def chosen_model(text: str) -> ModelFile:
         synthetic_path,
         user_file,
     )
+    from reference.synth import synth_names
 
     name, colon, quant = text.rpartition(":")
+    if text in synth_names() and not Path(text).exists():
+        raise BadCall(f"{text}: expected a type, too, as in {text}:Q8_0, or the path of a .gguf file")
     if not colon or Path(text).exists():
         return user_file(Path(text))
     require_known(name, quant)

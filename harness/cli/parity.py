@@ -53,7 +53,7 @@ def parity(
     Examples:
       zeroulp parity
       zeroulp parity kernels --device host -k rms_norm
-      zeroulp parity --check "suites/kernels/test_add.py::test_in_place[host]"
+      zeroulp parity --check "suites/kernels/test_add.py::test_in_place[host-x]"
       zeroulp parity results/20260101T120000Z-abc123
       zeroulp parity results/20260101T120000Z-abc123 --check 3f2a51c0d9e8b7a6:graph:before
     """
@@ -72,11 +72,15 @@ def parity(
         lines.touch()
         count = processes or edge.cores()
         options = ["--device", device, "--parity-lines", str(lines)]
-        options += ["-n", str(count)] if count > 1 else []
+        options += ["-n", str(count)] if count > 1 and wanted is None else []
         options += ["-k", expression] if expression else []
         options += [f"--junitxml={junit_xml}"] if junit_xml else []
         code = _pytest(root, str(target), options)
         tests = [json.loads(line) for line in lines.read_text().splitlines()]
+    if code == USAGE_ERROR and wanted is not None:
+        raise BadCall(
+            f"check {wanted!r}: no test of the suites has this id; a failure prints it, and `pytest --co` lists"
+        )
     if code == USAGE_ERROR:
         raise BadCall("the suites could not be started; the lines above say why")
     return _conclude(tests, as_json=as_json, ended=code in ENDED)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
 
 from harness.cli.options import FILE, json_option
 from harness.cli.report_post import post
-from harness.cli.report_pr import pr
+from harness.cli.report_pr import GATE, pr
+from harness.errors import BadCall
 
 DEFAULT = "run"
 
@@ -54,6 +56,8 @@ def run(run: Path, against: Path | None, as_json: bool) -> int:
       zeroulp report run results/20260101T120000Z-abc123
       zeroulp report results/20260102T120000Z-def456 --against results/20260101T120000Z-abc123
     """
+    if (run / GATE).is_file():
+        raise BadCall(f"{run}: is the folder of a gate; its report: zeroulp report pr {shlex.quote(str(run))}")
     return write_report(run, as_json=as_json, against=against)
 
 

@@ -38,7 +38,8 @@ def list_checks(folder: Path, *, as_json: bool) -> int:
     for name, check in found:
         click.echo(f"{name:<34} {_line(check)}")
     counts = ", ".join(f"{states.count(state)} {state.replace('_', ' ')}" for state in dict.fromkeys(states))
-    click.echo(f"{counts or 'no check was made'}; one again: zeroulp parity {folder} --check ID")
+    again = f"{counts}; one again: zeroulp parity {folder} --check ID"
+    click.echo(again if found else "CANNOT TELL: no check was made; `zeroulp report` says why the rows have none")
     return code
 
 

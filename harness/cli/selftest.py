@@ -109,7 +109,7 @@ def _plan(faults: tuple[str, ...], size: int | None, seed: int | None, device: s
         names = sample(names, size, seed)
         words += ["--sample", str(size), "--seed", str(seed)]
     command = shlex.join(words)
-    click.echo(f"{len(names)} faults; the same again: {command}", err=True)
+    click.echo(f"{len(names)} fault{'s' if len(names) != 1 else ''}; the same again: {command}", err=True)
     return CampaignPlan(names=names, device=device, code=code_here(), seed=seed, started=utc_now(), command=command)
 
 

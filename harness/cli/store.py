@@ -13,8 +13,9 @@ from harness.errors import BadCall
 FOLDERS = click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@click.group()
-def store() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def store(context: click.Context) -> None:
     """Stored runs: index, table, import, merge.
 
     A run folder's JSON lines are the truth, and each file has one writer. All that is made here is made from them.
@@ -29,6 +30,8 @@ def store() -> None:
 
     Exit codes: 0 done, 2 bad call.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @store.command()

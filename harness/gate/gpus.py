@@ -18,7 +18,9 @@ def visible_gpus(environment: dict[str, str]) -> tuple[str, ...]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
-        raise BadCall(f"the GPUs cannot be listed by nvidia-smi ({error})") from None
+        raise BadCall(
+            f"the GPUs cannot be listed by nvidia-smi ({error}); `zeroulp doctor` says more, --device host needs none"
+        ) from None
     every = tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
     named = environment.get("CUDA_VISIBLE_DEVICES")
     return every if named is None else _left(every, named.split(","))

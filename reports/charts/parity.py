@@ -39,6 +39,7 @@ class Matrix:
     lines: tuple[str, ...]
     columns: tuple[str, ...]
     subject: str  # what all lines share
+    by_bits: bool  # all of it; or some against the bound of an engine that is not ours
     marks: tuple[tuple[Mark, ...], ...]
     note: str
 
@@ -65,6 +66,7 @@ def matrix(rows: pd.DataFrame, checks: pd.DataFrame) -> Matrix:
         lines=tuple(line[1] for line in lines),
         columns=("rows", *(label(name, longest=28, width=15) for name in names[:MOST_CHECKS])),
         subject=label(common(rows), longest=60),
+        by_bits=not (checks["bound"] != "").any(),
         marks=tuple(line[2] for line in lines),
         note="; ".join(notes),
     )
@@ -85,10 +87,10 @@ def draw(cells: Matrix, theme: Theme) -> Figure:
     axes.set_yticks(range(len(cells.lines)), labels=cells.lines)
     axes.set_xlim(_left(0), _left(len(cells.columns)))
     axes.set_ylim(max(1, len(cells.lines)) - 0.5, -0.5)
-    headline(
-        axes, " · ".join(text for text in ("Parity: values compared by bits", cells.subject) if text), theme, pad=12
-    )
-    legend = "✓ all equal    ✗ differ, crashed or missing    ? not shown on every row    — not applicable or not made"
+    title = "Parity: values compared by bits" + ("" if cells.by_bits else " or within a bound")
+    headline(axes, " · ".join(text for text in (title, cells.subject) if text), theme, pad=12)
+    equal = "all equal" if cells.by_bits else "all equal or within the bound"
+    legend = f"✓ {equal}    ✗ differ, crashed or missing    ? not shown on every row    — not applicable or not made"
     axes.set_xlabel(f"{legend}\n{cells.note}" if cells.note else legend, labelpad=8, loc="right")
     return figure
 

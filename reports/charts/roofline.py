@@ -66,7 +66,8 @@ def draw(
             taken.extend(_marks(axes, mine))
     for phase in ("prefill", "decode"):
         _labels(axes, best([point for point in points if point.phase == phase]), taken, theme)
-    headline(axes, "Roofline: ceilings measured on this machine", theme)
+    known = "ceilings measured on this machine" if ceilings else "no ceiling was measured"
+    headline(axes, f"Roofline: {known}", theme)
     axes.set_xlabel("intensity, operations per byte of memory traffic")
     axes.set_ylabel("TOP/s, 10¹² operations per second")
     axes.legend(loc="lower right", fontsize=FONT, frameon=False, labelcolor=theme.ink)

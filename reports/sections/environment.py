@@ -37,7 +37,7 @@ def machine(env: Environment, started: str) -> Table:
         *_gpu(env),
         ("Python", env.python),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(env.libraries.items()))),
-        *((f"compiled for {device}", flags) for device, flags in sorted(env.compile_flags.items())),
+        *((f"compiled for {device}", flags) for device, flags in sorted(env.compile_flags.items()) if flags),
         ("environment", env.id),
     ]
     return table("Environment", ("what", "value"), [(one_line(name), one_line(value)) for name, value in facts])

@@ -22,7 +22,7 @@ def section(run: StoredRun, points: Sequence[Point]) -> Section:
         why = (
             "No GPU row was timed, so there is nothing to hold against a ceiling."
             if ceilings
-            else "No ceiling was measured and no GPU row was timed: the host device emulates, it has no speed to bound."
+            else "No ceiling was measured and no GPU row was timed, so there is no speed to bound."
         )
         return Section(title="Roofline", blocks=(*blocks, Paragraph(text=why)))
     if not ceilings:

@@ -26,7 +26,9 @@ def section(rows: pd.DataFrame) -> Section:
     made = rows[rows[list(WORK)].notna().any(axis=1)]
     blocks: list[Block] = []
     if len(made):
-        text = "Launches and graph kernels were counted; bytes and operations follow from tensor list and KV cache."
+        counted = made["launches_per_token"].notna().any()
+        text = "Launches and graph kernels were counted; bytes" if counted else "Nothing was counted; bytes"
+        text += " and operations follow from tensor list and KV cache."
         blocks.extend((Paragraph(text=text), _table(made)))
     else:
         blocks.append(Paragraph(text="No row of this run has figures.", tone="unsure"))

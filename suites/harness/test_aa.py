@@ -206,8 +206,8 @@ def test_times_of_the_host_device_are_refused(here: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mine.toml", "--rounds", "7"], "7 processes: expected an even number, at least 8"),
-        (["mine.toml", "--rounds", "6"], "6 processes: expected an even number, at least 8"),
+        (["mine.toml", "--rounds", "7"], "--rounds 7: expected an even number, at least 8"),
+        (["mine.toml", "--rounds", "6"], "--rounds 6: expected an even number, at least 8"),
         (["mine.toml", "--gpu", "GPU-1"], "--gpu GPU-1: the device is host"),
         (["mine.toml", "--where", "prompt == 5"], "none of the 1 rows"),
         (["mine.toml", "--out", "."], "is not empty, expected a new folder"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ from engine.session import Session
 from harness.adapters.engine import SessionEngine
 from harness.check_id import WORDS, check_id, parse_check_id
 from harness.cli.main import zeroulp
+from harness.code_hash import package_folder
 from harness.errors import BadCall
 from harness.measure import Measured
+from harness.one_check import find_row
 from harness.proof import Prover, proof_tokens
 from harness.proven import Proven
 from harness.schema import Check
@@ -147,6 +150,14 @@ def test_a_bad_id_is_one_line(words: tuple[str, ...], message: str, capsys: pyte
     assert error.count("\n") == 1
 
 
+def test_a_row_is_found_by_the_id_that_reports_print(run: StoredRun) -> None:
+    row = run.plan.rows[1]
+    assert row.id != row.key
+    assert find_row(run.plan, row.id) == find_row(run.plan, row.key[:8]) == row
+    with pytest.raises(BadCall, match=f"'{row.id[:6]}': 0 rows of the run have such a key, expected one, such as "):
+        find_row(run.plan, row.id[:6])
+
+
 def test_an_unknown_row_is_refused(run: StoredRun, capsys: pytest.CaptureFixture[str]) -> None:
     for key in ("zz", ""):
         capsys.readouterr()
@@ -163,6 +174,36 @@ def test_the_id_of_a_test_runs_that_test(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["checks"] == {
         "passed": 1, "failed": 0, "error": 0, "not applicable": 0, "skipped": 0,
     }  # fmt: skip
+
+
+def test_an_id_that_no_test_has_is_a_bad_call(capfd: pytest.CaptureFixture[str]) -> None:
+    """And not "cannot tell": nothing is uncertain about it."""
+    node = "suites/kernels/test_add.py::test_in_place[nothing]"
+    assert zeroulp(["parity", "--check", node, "-n", "2"]) == 2
+    out, err = capfd.readouterr()
+    assert f"zeroulp: check '{node}': no test of the suites has this id" in err
+    assert out == ""
+
+
+def test_the_example_of_the_help_is_there() -> None:
+    from harness.cli.parity import parity
+
+    (line,) = [line for line in (parity.help or "").splitlines() if "::" in line]
+    node = shlex.split(line)[-1]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "--collect-only", "-q", node]
+    root = package_folder("suites").parent
+    assert subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
+
+
+def test_a_run_without_checks_offers_none_to_make_again(
+    run: StoredRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("environment.json", "plan.json"):
+        (tmp_path / name).write_bytes((run.folder / name).read_bytes())
+    (tmp_path / "rows.jsonl").touch()
+    capsys.readouterr()
+    assert zeroulp(["parity", str(tmp_path)]) == 3
+    assert capsys.readouterr().out.startswith("CANNOT TELL: no check was made; ")
 
 
 def test_a_row_that_failed_names_the_check() -> None:

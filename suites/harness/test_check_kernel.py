@@ -111,7 +111,7 @@ def test_arguments_of_another_kind_and_order(capfd: pytest.CaptureFixture[str]) 
     assert zeroulp([*swiglu, "--args", "out,gate,up,int64:rows*ff"]) == 0
     capfd.readouterr()
     assert zeroulp([*swiglu, "--args", "out,gate,up,rows*ff"]) == 2
-    assert "argument 3 is int64, int32 given (arguments given: 0 out, 1 gate, 2 up, 3 rows*ff" in capfd.readouterr().err
+    assert "argument 3 is int64, int32 given (given: 0 out, 1 gate, 2 up, 3 rows*ff" in capfd.readouterr().err
     assert zeroulp([*swiglu, "--args", "out,up,gate,int64:rows*ff"]) == 1
     add = ["check-kernel", str(KERNELS / "add.cu"), "--op", "add", "--args", "out,x,y,rows,dim,dim"]
     assert zeroulp(add) == 0
@@ -257,8 +257,8 @@ def test_a_compile_error_is_shown_in_the_users_own_file(tmp_path: Path, capfd: p
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--entry", "nothing"], "mine.nothing: no such kernel; mine.cu has my_rms_norm"),
-        (["--args", "out,x"], "2 arguments given, the kernel has 6"),
+        (["--entry", "nothing"], "mine.cu: nothing: no such kernel; mine.cu has my_rms_norm (--entry names another)"),
+        (["--args", "out,x"], "2 arguments given, the kernel has 6 (given: 0 out, 1 x; --args chooses others)"),
         (["--args", "out,x,weight,rows,dims,eps"], "--args 'dims': no size 'dims', expected rows, dim"),
         (["--grid", "rows / 0"], "--grid 'rows / 0': expected whole numbers"),
         (["--grid", "rows // 0"], "divides by zero"),
@@ -270,6 +270,13 @@ def test_a_launch_that_does_not_fit_is_one_line(check: Any, options: list[str], 
     answer = check(*options)
     assert (answer.code, answer.results) == (2, [])
     assert text in answer.refused
+    assert ("--args" in answer.refused) == (options[0] == "--args")
+
+
+def test_a_file_called_like_one_of_ours_keeps_its_name(capfd: pytest.CaptureFixture[str]) -> None:
+    assert zeroulp(["check-kernel", str(RIGHT), "--op", "rms_norm"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("zeroulp: rms_norm.cu: rms_norm: no such kernel; rms_norm.cu has my_rms_norm")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +287,7 @@ def test_a_launch_that_does_not_fit_is_one_line(check: Any, options: list[str], 
         ([str(RIGHT)], "no --op; "),
         (["--op", "add"], "no file; "),
         ([str(RIGHT), "--op", "argmax", "--against", "ideal"], "argmax has no ideal form"),
+        ([str(RIGHT), "--op", "add", "--nmse", "nan"], "--nmse nan: expected a finite number"),
         ([str(RIGHT), "--op", "add", "--grids", "1,x"], "--grids '1,x': expected numbers of blocks"),
         ([str(RIGHT), "--op", "add", "--device", "cuda", "--check"], "--check: is the access checker of the host"),
     ],

@@ -59,7 +59,7 @@ def test_help_is_quick() -> None:
     assert "Exit codes" in done.stdout
 
 
-@pytest.mark.parametrize("call", [[], ["bench"]])
+@pytest.mark.parametrize("call", [[], ["bench"], ["store"]])
 def test_a_group_without_a_command_says_how_it_is_used(call: list[str], capsys: Captured) -> None:
     assert zeroulp(call) == 0
     assert "Commands:" in capsys.readouterr().out

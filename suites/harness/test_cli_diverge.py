@@ -110,13 +110,13 @@ def test_tapes_across_processes(repository: Path, model: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "0 words given, expected A B MODEL, or the files of two tapes"),
+        ((), "words given: 0, expected A B MODEL, or the files of two tapes"),
         (("host", "nothing", "m.gguf"), "'nothing': expected ideal, oracle, host or cuda"),
         (("host", "oracle", "m.gguf"), "m.gguf: cannot be read"),
         (("no.npz", "host", "m.gguf"), "no.npz: cannot read"),
         (("host", "oracle", "m.gguf", "--tokens", "1", "--prompt-length", "3"), "give the tokens with one of"),
         (("--replay", "nowhere"), "nowhere: not a saved divergence"),
-        (("--record", "t.npz", "host"), "1 words given, expected A MODEL with --record"),
+        (("--record", "t.npz", "host"), "words given: 1, expected A MODEL with --record"),
     ],
 )
 def test_a_bad_call_is_one_line(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

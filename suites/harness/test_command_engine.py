@@ -17,6 +17,8 @@ from harness.cli.main import zeroulp
 from harness.command_engine import ask, read_engine
 from harness.command_proof import AGAIN, ONE_BY_ONE
 from harness.store import read_run
+from reports.charts.parity import matrix
+from reports.frames import check_frame, row_frame
 from suites.harness.command_programs import TOKENS, TORCH, TRANSFORMERS, VOCAB, make_engine, rows_of
 from suites.models import Models
 from suites.status import not_applicable
@@ -80,6 +82,11 @@ def test_reports_say_which_values_were_not_compared_by_bits(tiny: str, tmp_path:
     text = (base / "report.md").read_text()
     assert "3,584 values compared by bits in 1 comparison of 1 row: 0 differ. 10,752 values in 3 comparisons" in text
     assert "were held against the bound of a foreign engine, not by bits" in text
+    assert text.startswith(f"# zeroulp bench command, run {base.name}")
+    assert "Nothing was counted; bytes and operations follow" in text
+    assert "compiled for" not in text
+    run = read_run(base)
+    assert not matrix(row_frame(run), check_frame(run)).by_bits
     assert zeroulp(["gate", str(base), str(head), "--out", str(tmp_path / "gate")]) == 0
     said = capfd.readouterr()
     assert "times: an engine that is not ours reports its own" in said.out + said.err
@@ -163,6 +170,7 @@ def test_a_bad_toml_is_one_line(
     ("words", "text"),
     [
         (["no.toml", "MODEL"], "no.toml: not found"),
+        ([str(NUMPY), "qwen3-tiny"], "qwen3-tiny: expected a type, too, as in qwen3-tiny:Q8_0, or the path of a"),
         ([str(NUMPY), "MODEL", "--shape", "12"], "--shape '12': expected prompt and generated tokens such as 128+32"),
         ([str(NUMPY), "MODEL", "--shape", "1+1", "--shape", "1+1"], "--shape: the same shape twice"),
         ([str(NUMPY), "MODEL", "--shape", "999999+1"], "context 1000000: expected 1 to the model's"),
@@ -176,6 +184,8 @@ def test_a_bad_call_is_one_line(words: list[str], text: str, tiny: str, tmp_path
 
 def test_an_unknown_engine_is_one_line(tiny: str, tmp_path: Path, capfd: Captured) -> None:
     words = ["logits", tiny, "--tokens", "1", "-o", str(tmp_path / "l.npy"), "--engine"]
+    assert zeroulp([*words, "command:"]) == 2
+    assert "'command:' names nothing, expected command:PATH of an engine.toml or a program" in capfd.readouterr().err
     assert zeroulp([*words, "llama"]) == 2
     assert "--engine llama: expected one of ideal, oracle, host, cuda, or command:PATH" in capfd.readouterr().err
     assert zeroulp([*words, f"command:{NUMPY}", "--set", "graph=off"]) == 2

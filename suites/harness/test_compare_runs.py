@@ -136,7 +136,15 @@ def test_a_crash_takes_the_figures_along(tmp_path: Path) -> None:
 
 
 def test_other_environments_are_said(tmp_path: Path) -> None:
-    found = compared(tmp_path, [ok(FIRST)], [ok(FIRST)], python="3.12.1", libraries={"numpy": "9"}, command="other")
+    found = compared(
+        tmp_path,
+        [ok(FIRST)],
+        [ok(FIRST)],
+        python="3.12.1",
+        libraries={"numpy": "9"},
+        command="other",
+        compile_flags={"host": "-O2 -ffp-contract=off", "command": ""},
+    )
     assert found.environments == (
         "python: 3.11.7 against 3.12.1",
         "libraries numpy: 2.2.0 against 9",
@@ -144,8 +152,10 @@ def test_other_environments_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_runs_without_a_row_in_common_cannot_tell(tmp_path: Path) -> None:
+def test_runs_without_a_row_in_common_cannot_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compared(tmp_path, [ok(FIRST)], [ok(SECOND)]).exit_code == 3
+    assert zeroulp(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 3
+    assert capsys.readouterr().out.splitlines()[-1].startswith("CANNOT TELL: 0 rows in both")
 
 
 @pytest.mark.parametrize("key", ["", "zz"])

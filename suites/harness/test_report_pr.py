@@ -45,6 +45,14 @@ def test_a_gate_s_folder_gets_comment_and_page(gate_folder: Path, capsys: Captur
     assert capsys.readouterr().out == f"{HEADLINES[1]}; report: {gate_folder / 'pr.html'}\n"
 
 
+def test_the_report_of_a_run_sends_a_gate_to_its_own(gate_folder: Path, capsys: Captured) -> None:
+    assert zeroulp(["report", str(gate_folder)]) == 2
+    assert capsys.readouterr().err == (
+        f"zeroulp: {gate_folder}: is the folder of a gate; its report: zeroulp report pr {gate_folder}\n"
+    )
+    assert files(gate_folder) == {"gate.json"}
+
+
 @pytest.mark.parametrize(
     ("result", "code"), [(passing(), 0), (failing(), 1), (gate(*same(1), exit_code=2), 2), (unsure(), 3)]
 )

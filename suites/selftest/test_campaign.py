@@ -173,7 +173,7 @@ def test_a_sample_says_how_to_have_it_again(tmp_path: Path, capsys: Captured) ->
     call = ["selftest", "--faults", QUICK, "--faults", "compare-of-two*", "--sample", "1", "-n", "1"]
     assert zeroulp([*call, "--out", str(tmp_path / "a")]) == 0
     said = capsys.readouterr().err.splitlines()[0]
-    assert said.startswith("1 faults; the same again: zeroulp selftest --device host ")
+    assert said.startswith("1 fault; the same again: zeroulp selftest --device host ")
     assert "--sample 1 --seed 7" in said  # days since the year 1
 
 

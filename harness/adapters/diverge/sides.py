@@ -106,7 +106,7 @@ def _check_out(commit: str, tree: Path) -> None:
         ["git", "-C", str(root), "archive", "--format=tar", f"{commit}^{{commit}}"], capture_output=True, check=False
     )
     if archive.returncode:
-        raise BadCall(f"commit {commit!r}: {archive.stderr.decode().strip() or 'not found'}")
+        raise BadCall(f"commit {commit!r}: not one of {root} ({archive.stderr.decode().strip() or 'git said nothing'})")
     subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
 
 

@@ -110,12 +110,20 @@ class _Run:
         try:
             stream.launch(self._module, call.entry, grid=grid, block=block, args=arguments, shared=shared)
         except LaunchError as error:
-            named = ", ".join(f"{i} {word}" for i, word in enumerate(words))
-            raise BadCall(f"{error} (arguments given: {named}; --args chooses others)") from None
+            raise BadCall(self._refusal(str(error), words)) from None
         except AccessFault as fault:
             return tuple(report for report in fault.reports if not report.startswith(OUR_RULE))
         stream.synchronize()
         return ()
+
+    def _refusal(self, text: str, words: Sequence[str]) -> str:
+        """A launch that does not fit, by the names of the user's file, and the option that mends it."""
+        file, entry = Path(self._call.source).name, self._call.entry
+        text = text.replace(f"{self._module}.{entry}:", f"{file}: {entry}:").replace(f"{self._module}.cu", file)
+        if "argument" in text:
+            return f"{text} (given: {', '.join(f'{i} {word}' for i, word in enumerate(words))}; --args chooses others)"
+        absent = "no such kernel" in text or "no kernel of that name" in text
+        return f"{text} (--entry names another)" if absent else text
 
     def _argument(self, word: str) -> KernelArgument:
         if word in self._inputs:
