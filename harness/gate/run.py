@@ -117,6 +117,8 @@ def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
     if slow and not any(canary.moved for canary in found.canaries):
         found.confirmation, more = _confirm(plan, bench, settings, slow)
         found.pairs += more
+        for key, row in found.confirmation.evidence.rows.items():
+            evidence.rows[key].confirmed.extend(row.head)
     discarded = _discarded(evidence)
     found.notes += (f"{discarded} samples were discarded while the GPU was throttled",) if discarded else ()
     return found
