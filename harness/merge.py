@@ -40,7 +40,8 @@ def merge_runs(runs: Sequence[Path], target: Path, *, command: str) -> Merged:
     """Make `target` a run folder of all rows that the runs planned and made; the runs stay as they are.
 
     A line that is in several runs is kept once. Of rows with the same id the one that started last counts, as in a run
-    that was resumed. Raises BadCall if `target` is there already.
+    that was resumed; and as there, a later row does not make good bits that differed once. Raises BadCall if `target` is
+    there already.
     """
     if target.exists():
         raise BadCall(f"{target}: is there already, expected the name of a folder to make")
@@ -50,7 +51,8 @@ def merge_runs(runs: Sequence[Path], target: Path, *, command: str) -> Merged:
     rows, repeated = _together(runs, ROWS, Row, problems)
     peers, _ = _together(runs, PEERS, Peer, problems)
     imported, _ = _together(runs, IMPORTED, Imported, problems)
-    rows.sort(key=lambda row: row.started)  # stable: lines of one second stay in their order
+    # The last of an id counts. Stable: lines of one second stay in their order.
+    rows.sort(key=lambda row: (row.status == "parity_failed", row.started))
     building = target.with_name(f".{target.name[:32]}.merging")
     try:
         shutil.rmtree(building, ignore_errors=True)  # of a merge that was killed
