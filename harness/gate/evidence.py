@@ -96,6 +96,8 @@ def _fault(outcome: Outcome, measured: Measurement | None) -> Fault | None:
     side = outcome.step.side
     if outcome.answer is None:
         return Fault(side=side, verdict="broken", reason=outcome.reason)
+    if measured is not None and sum(one.id == measured.id for one in outcome.answer.rows) > 1:
+        return Fault(side=side, verdict="broken", reason=f"{side} answered the row more than once")
     if measured is None:
         return Fault(side=side, verdict="missing", reason=f"{side} was asked for the row and did not answer it")
     if measured.status in BAD_ENDINGS:

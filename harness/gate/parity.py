@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from harness.gate.evidence import RowEvidence
 from harness.gate.schema import ParityBlock, ParityCheck, Verdict
 from harness.progress import row_name
-from harness.schema import Check, Measurement, PlannedRow, When
+from harness.schema import Check, CheckStatus, Measurement, PlannedRow, When
 
 PHASES: tuple[When, When] = ("before", "after")
 
 
 def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
     """ "same", "wrong" with the first failing check, or "broken" where the proof is not whole."""
-    proofs, owed = row.proofs, _passed(row.base)
+    proofs, owed = row.proofs, _checks(row.base, "passed", "failed")
     failed = first_failed(proofs)
     if failed is not None:
         also = "; base fails it, too" if first_failed(row.base) is not None else ""
@@ -25,10 +25,10 @@ def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
         hole = _hole(measured.proof)
         if hole:
             return "broken", hole
-        lost = sorted(owed - _passed([measured]))
+        lost = sorted(owed - _checks([measured], "passed"))
         if lost:
             name, when = lost[0]
-            return "broken", f"{name} ({when} the timed loop): passed in base, and head does not show it"
+            return "broken", f"{name} ({when} the timed loop): base makes it, and head does not show it"
     return "same", "base fails a check that head passes" if first_failed(row.base) is not None else ""
 
 
@@ -81,5 +81,5 @@ def _hole(proof: Sequence[Check]) -> str:
     return ""
 
 
-def _passed(measured: Iterable[Measurement]) -> set[tuple[str, When]]:
-    return {(check.name, check.when) for one in measured for check in one.proof if check.status == "passed"}
+def _checks(measured: Iterable[Measurement], *ended: CheckStatus) -> set[tuple[str, When]]:
+    return {(check.name, check.when) for one in measured for check in one.proof if check.status in ended}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from harness.schema import Canary, Measurement, ProcessAnswer
-from suites.harness.gate_fakes import Act, Machine, gate, one, plan, samples, scaled
+from suites.harness import gate_fakes
+from suites.harness.gate_fakes import Act, Machine, builds, gate, one, plan, samples, scaled
 
 
 def test_a_row_throttled_to_nothing_in_both_arms_has_no_times_and_is_no_pass(tmp_path: Path) -> None:
@@ -56,7 +58,38 @@ def test_a_check_that_head_makes_once_and_base_twice_is_broken(tmp_path: Path, g
 
     row = one(gate(tmp_path, Machine(spoil=spoil), plan(24)), 24, "parity")
     assert row.verdict == "broken"
-    assert row.reason == f"engine = oracle ({gone} the timed loop): passed in base, and head does not show it"
+    assert row.reason == f"engine = oracle ({gone} the timed loop): base makes it, and head does not show it"
+
+
+def test_a_check_that_fails_in_base_and_is_gone_in_head_is_broken(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        kept = [check for check in measured.proof if check.name != "engine = oracle"]
+        if act.side == "head":
+            return msgspec.structs.replace(measured, proof=tuple(kept))
+        bad = [msgspec.structs.replace(check, status="failed", differing=1) for check in measured.proof[1::2]]
+        return msgspec.structs.replace(measured, status="parity_failed", proof=(*kept, *bad))
+
+    assert one(gate(tmp_path, Machine(spoil=spoil), plan(24)), 24, "parity").verdict == "broken"
+
+
+def test_a_row_that_is_answered_twice_is_broken_and_its_failure_not_replaced(tmp_path: Path) -> None:
+    def answer(act: Act, told: ProcessAnswer) -> ProcessAnswer:
+        failed = [msgspec.structs.replace(row, status="parity_failed", proof=()) for row in told.rows]
+        return msgspec.structs.replace(told, rows=(*failed, *told.rows)) if act.side == "head" else told
+
+    result = gate(tmp_path, Machine(answer=answer), plan(24))
+    row = one(result, 24, "parity")
+    assert (row.verdict, row.reason, result.exit_code) == ("broken", "head answered the row more than once", 2)
+
+
+def test_two_arms_of_one_tree_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "both arms are the same source tree"
+    assert not any(words in note for note in gate(tmp_path / "a", Machine(), plan(24)).notes)
+    made = {
+        side: replace(build, arm=msgspec.structs.replace(build.arm, tree="one")) for side, build in builds().items()
+    }
+    monkeypatch.setattr(gate_fakes, "builds", lambda: made)
+    assert any(words in note for note in gate(tmp_path / "b", Machine(), plan(24)).notes)
 
 
 def test_a_check_that_one_process_of_head_does_not_make_is_broken(tmp_path: Path) -> None:
