@@ -51,8 +51,7 @@ def merge_runs(runs: Sequence[Path], target: Path, *, command: str) -> Merged:
     rows, repeated = _together(runs, ROWS, Row, problems)
     peers, _ = _together(runs, PEERS, Peer, problems)
     imported, _ = _together(runs, IMPORTED, Imported, problems)
-    # The last of an id counts. Stable: lines of one second stay in their order.
-    rows.sort(key=lambda row: (row.status == "parity_failed", row.started))
+    rows.sort(key=lambda row: row.started)  # stable: lines of one second stay in their order
     building = target.with_name(f".{target.name[:32]}.merging")
     try:
         shutil.rmtree(building, ignore_errors=True)  # of a merge that was killed
