@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import BadCall
-from harness.schema import Environment, Plan, Row
+from harness.schema import Environment, Plan, Row, Status
 from harness.store import (
     ENVIRONMENT,
     PLAN,
@@ -145,7 +145,7 @@ def test_results_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("statuses", [("parity_failed", "ok"), ("ok", "parity_failed"), ("ok", "parity_failed", "ok")])
-def test_a_parity_failure_is_not_replaced_by_a_later_row(tmp_path: Path, statuses: tuple[str, ...]) -> None:
+def test_a_parity_failure_is_not_replaced_by_a_later_row(tmp_path: Path, statuses: tuple[Status, ...]) -> None:
     folder = run_folder(tmp_path, "a")
     append(folder, row("a", status="crashed"), *(row("a", status=status) for status in statuses))
     assert [found.status for found in read_run(folder).rows] == ["parity_failed"]
