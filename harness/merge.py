@@ -40,7 +40,8 @@ def merge_runs(runs: Sequence[Path], target: Path, *, command: str) -> Merged:
     """Make `target` a run folder of all rows that the runs planned and made; the runs stay as they are.
 
     A line that is in several runs is kept once. Of rows with the same id the one that started last counts, as in a run
-    that was resumed. Raises BadCall if `target` is there already.
+    that was resumed; and as there, a later row does not make good bits that differed once. Raises BadCall if `target`
+    is there already.
     """
     if target.exists():
         raise BadCall(f"{target}: is there already, expected the name of a folder to make")

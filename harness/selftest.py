@@ -53,10 +53,12 @@ class Selftest(msgspec.Struct, frozen=True, kw_only=True):
         return 0 < self.planted == self.catalogue
 
     def score(self) -> SelftestScore:
+        """What was caught; nothing if a check fails with nothing planted, for such a check catches everything."""
+        names = {fault.name for fault in self.faults}
+        unplanted = tuple(one.name for one in self.missed if one.name not in names)
         missed = tuple(fault.name for fault in self.faults if not fault.caught)
-        return SelftestScore(
-            caught=len(self.faults) - len(missed), planted=len(self.faults), missed=missed, code=self.code
-        )
+        caught = 0 if unplanted else len(names) - len(missed)
+        return SelftestScore(caught=caught, planted=len(self.faults), missed=(*unplanted, *missed), code=self.code)
 
 
 def read_selftest(path: Path) -> Selftest:

@@ -29,7 +29,7 @@ Line = TypeVar("Line", Row, Peer, Imported, Environment)
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run as it lies on disk. `rows` holds the last row of each id, in the order of the plan."""
+    """A run as it lies on disk. `rows` holds the row of each id that counts, in the order of the plan."""
 
     folder: Path
     plan: Plan
@@ -133,10 +133,15 @@ def read_run(folder: Path) -> StoredRun:
     plan = read_plan(folder)
     environment = read_environment(folder)
     found, problems = read_rows(folder / ROWS)
-    rows = {row.id: row for row in found}
+    rows = _last_of_each(found)
     peers, bad_peers = read_peers(folder / PEERS)
     problems += bad_peers
-    foreign = len(rows.keys() - {row.id for row in plan.rows})
+    owed = {row.id: row for row in plan.rows}
+    foreign = len(rows.keys() - owed.keys())
+    others = [name for name in rows.keys() & owed.keys() if not _stands_for(rows[name], owed[name])]
+    rows = {name: row for name, row in rows.items() if name not in others}
+    if others:
+        problems.append(f"{len(others)} rows are of another model, shape, toggles or device than planned: not shown")
     if foreign:
         problems.append(f"{foreign} rows were made with other code or another matrix than the plan's and are not shown")
     elsewhere = sum(row.environment != environment.id for row in rows.values())
@@ -151,6 +156,21 @@ def read_run(folder: Path) -> StoredRun:
         problems=tuple(problems),
         peers=peers,
     )
+
+
+def _last_of_each(rows: Iterable[Row]) -> dict[str, Row]:
+    """The row that counts of each id: the last, as of a run that was resumed, but no row replaces a parity failure."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        if row.id not in found or found[row.id].status != "parity_failed":
+            found[row.id] = row
+    return found
+
+
+def _stands_for(row: Row, planned: PlannedRow) -> bool:
+    """Whether a row computes what was planned under its id."""
+    facts = [(one.model.sha256, one.shape, one.toggles, one.device) for one in (row, planned)]
+    return facts[0] == facts[1]
 
 
 def read_plan(folder: Path) -> Plan:

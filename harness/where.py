@@ -25,7 +25,10 @@ _ORDER: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
 
 
 def parse_where(text: str, names: frozenset[str]) -> Predicate:
-    """Turn the expression into a predicate. Raises BadCall naming what is wrong; `names` are the fields a row has."""
+    """Turn the expression into a predicate. Raises BadCall naming what is wrong; `names` are the fields a row can have.
+
+    The predicate raises it, too, for a row that has not all of those named: rows of other engines have fewer.
+    """
     try:
         body = ast.parse(text, mode="eval").body
     except SyntaxError as error:
@@ -86,12 +89,17 @@ class _Reader:
     def _operand(self, node: ast.expr) -> Callable[[Mapping[str, Value]], Operand]:
         if isinstance(node, ast.Name):
             name = node.id
-            return lambda row: row[name]
+            return lambda row: self._field(row, name)
         if isinstance(node, ast.Tuple | ast.List):
             items = tuple(self._constant(item) for item in node.elts)
             return lambda row: items
         value = self._constant(node)
         return lambda row: value
+
+    def _field(self, row: Mapping[str, Value], name: str) -> Value:
+        if name not in row:
+            raise BadCall(f"--where {self._text!r}: a row has no field {name!r}, only {', '.join(sorted(row))}")
+        return row[name]
 
     def _constant(self, node: ast.expr) -> Value:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int):

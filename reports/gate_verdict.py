@@ -70,7 +70,7 @@ def check_failed(check: ParityCheck) -> bool:
 def headline(result: GateResult) -> str:
     """One line: the gate's words, or ours where they claim more than its rows carry."""
     code = exit_code(result)
-    if code == result.exit_code and result.headline:
+    if code == result.exit_code and result.headline.startswith(f"{WORDS[code]}: "):
         return one_line(result.headline, longest=HEADLINE)
     return f"{WORDS[code]}: {counted(result) or 'no row was judged'}"
 

@@ -7,6 +7,7 @@ them. Attention: the same activation rows, all heads, over keys and values rebui
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from engine.device import Buffer
 from engine.families.qwen3 import no_tap
 from engine.session import Session
 from harness.compare import Comparison, compare, joined
+from harness.errors import BadCall
 from reference.forms import EXACT
 from reference.spec.model import Model, Tensor
 from reference.spec.rope_table import rope_table
@@ -24,6 +26,11 @@ Array = NDArray[np.float32]
 
 OUTPUTS = 64  # sampled outputs of a matmul, edges included
 TILE = 32  # output rows of a weight tile
+ENDS = ("embedding", "output_norm", "logits")
+IN_LAYER = (
+    "attn_norm", "q", "k", "v", "q_norm", "k_norm", "q_rope", "k_rope", "attention", "attn_output", "attn_residual",
+    "ffn_norm", "gate", "up", "swiglu", "down", "ffn_residual",
+)  # fmt: skip
 ROW_EDGES = (0, 15, 16, 63, 64)  # of the row tiles of the matmul and attention kernels
 
 
@@ -35,6 +42,7 @@ def sampled_parity(
     The session prefills them in one pass (its chunk and max_batch are that large) and runs without a graph meanwhile.
     `logits` (all positions, vocab) are what another session made of the same tokens: they must be this one's where
     this one has some, from the last prefilled token on. Without that, the oracle would vouch for this session alone.
+    Raises BadCall if the session did not show every op of every step: then nobody would vouch for those.
     """
     checker = OpByOp(model, context=len(tokens) + len(decoded), kv=session.toggles.kv)
     session.reset()
@@ -47,6 +55,9 @@ def sampled_parity(
             own.append(session.decode(token)[None])
     finally:
         session.tap = no_tap
+    lacking = checker.lacking(steps=1 + len(decoded))
+    if lacking:
+        raise BadCall(f"the engine did not show {lacking} in every step: it cannot be compared with the oracle")
     text = f"exact form, {len(checker.parts)} ops on sampled rows, {OUTPUTS} outputs of each matmul"
     linked = compare(logits[len(tokens) - 1 :], np.concatenate(own))
     return joined([*checker.parts, ("logits of the row against those of the checked ops:", linked)]), text
@@ -59,6 +70,7 @@ class OpByOp:
         spec = model.spec
         shape = (spec.layers, 2, spec.kv_heads, context, spec.head_dim)
         self.parts: list[tuple[str, Comparison]] = []
+        self._shown: Counter[tuple[str, int]] = Counter()
         self._model = model
         self._cache = np.zeros(shape, np.float32 if kv == "f32" else np.float16)
         self._cos, self._sin = rope_table(spec.rope, context)
@@ -75,6 +87,12 @@ class OpByOp:
         rows = len(tokens)
         self._sampled = np.unique([row for row in (*ROW_EDGES, rows - 1) if row < rows])
 
+    def lacking(self, *, steps: int) -> str:
+        """The first op that was not shown once in each of so many steps, in words; empty if there is none."""
+        layers = range(self._model.spec.layers)
+        owed = [*((name, -1) for name in ENDS), *((name, layer) for layer in layers for name in IN_LAYER)]
+        return next((f"{name}, layer {layer}," for name, layer in owed if self._shown[name, layer] != steps), "")
+
     def tap(self, name: str, layer: int, buffer: Buffer) -> None:
         value = np.asarray(buffer.read(), np.float32)
         value = value.reshape(len(value), -1)
@@ -83,6 +101,7 @@ class OpByOp:
             self._sampled = np.arange(len(value))
         got, expected = self._both(name, layer, value)
         self.parts.append((f"{name}, layer {layer}, position {self._position}:", compare(got, expected)))
+        self._shown[name, layer] += 1
         self._seen[name] = value
         if name in ("embedding", "attn_residual", "ffn_residual"):
             self._residual = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from harness.gate.arms import SIDES
 from harness.gate.evidence import Evidence
@@ -28,7 +29,7 @@ def _judge(name: str, evidence: Evidence, policy: Policy) -> CanaryVerdict:
     if not all(0 < _median(canary) < math.inf for canary in (*base, *head)):
         return CanaryVerdict(name=name, ratio=None, moved=True, reason="a time that is none")
     logs, differences = log_ratios([_median(canary) for canary in base], [_median(canary) for canary in head])
-    judgement = judge(logs, differences, policy)
+    judgement = judge(logs, differences, _at_once(len(logs), policy))
     moved = canary_moved(judgement, policy)
     return CanaryVerdict(
         name=name,
@@ -39,6 +40,11 @@ def _judge(name: str, evidence: Evidence, policy: Policy) -> CanaryVerdict:
         moved=moved,
         reason=f"moved by more than {policy.canary:.1%}, or shown to differ" if moved else "",
     )
+
+
+def _at_once(pairs: int, policy: Policy) -> Policy:
+    """One look at all pairs: the first that settles a row would leave out what moved behind it."""
+    return replace(policy, looks=(pairs,)) if pairs >= policy.looks[0] else policy
 
 
 def _median(canary: Canary) -> float:

@@ -32,10 +32,16 @@ class RowEvidence:
     base: list[Measurement] = field(default_factory=list)
     head: list[Measurement] = field(default_factory=list)
     again: list[Measurement] = field(default_factory=list)  # of head, in a process that only checks parity
+    confirmed: list[Measurement] = field(default_factory=list)  # of head, in the pairs that confirm: their bits count
     faults: list[Fault] = field(default_factory=list)
 
     def of(self, side: Side) -> list[Measurement]:
         return self.base if side == "base" else self.head
+
+    @property
+    def proofs(self) -> list[Measurement]:
+        """Every process of head that compared bits."""
+        return [*self.head, *self.again, *self.confirmed]
 
     @property
     def unknown_to_base(self) -> bool:
@@ -90,6 +96,8 @@ def _fault(outcome: Outcome, measured: Measurement | None) -> Fault | None:
     side = outcome.step.side
     if outcome.answer is None:
         return Fault(side=side, verdict="broken", reason=outcome.reason)
+    if measured is not None and sum(one.id == measured.id for one in outcome.answer.rows) > 1:
+        return Fault(side=side, verdict="broken", reason=f"{side} answered the row more than once")
     if measured is None:
         return Fault(side=side, verdict="missing", reason=f"{side} was asked for the row and did not answer it")
     if measured.status in BAD_ENDINGS:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from harness.gate.evidence import RowEvidence
 from harness.gate.schema import ParityBlock, ParityCheck, Verdict
 from harness.progress import row_name
-from harness.schema import Check, Measurement, PlannedRow, When
+from harness.schema import Check, CheckStatus, Measurement, PlannedRow, When
 
 PHASES: tuple[When, When] = ("before", "after")
 
 
 def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
     """ "same", "wrong" with the first failing check, or "broken" where the proof is not whole."""
-    proofs = [*row.head, *row.again]
+    proofs, owed = row.proofs, _checks(row.base, "passed", "failed")
     failed = first_failed(proofs)
     if failed is not None:
         also = "; base fails it, too" if first_failed(row.base) is not None else ""
@@ -25,9 +25,10 @@ def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
         hole = _hole(measured.proof)
         if hole:
             return "broken", hole
-    lost = sorted(_passed(row.base) - _passed(proofs))
-    if lost:
-        return "broken", f"{lost[0]}: passed in base, and head does not show it"
+        lost = sorted(owed - _checks([measured], "passed"))
+        if lost:
+            name, when = lost[0]
+            return "broken", f"{name} ({when} the timed loop): base makes it, and head does not show it"
     return "same", "base fails a check that head passes" if first_failed(row.base) is not None else ""
 
 
@@ -48,7 +49,7 @@ def parity_block(rows: Sequence[RowEvidence], rerun: Callable[[PlannedRow], str]
     table: dict[str, ParityCheck] = {}
     divergence = reproduce = ""
     for row in rows:
-        proofs = [*row.head, *row.again]
+        proofs = row.proofs
         for check in (check for measured in proofs for check in measured.proof):
             table[check.name] = _with(table.get(check.name, ParityCheck(name=check.name)), check)
         failed = first_failed(proofs)
@@ -80,5 +81,5 @@ def _hole(proof: Sequence[Check]) -> str:
     return ""
 
 
-def _passed(measured: Iterable[Measurement]) -> set[str]:
-    return {check.name for one in measured for check in one.proof if check.status == "passed"}
+def _checks(measured: Iterable[Measurement], *ended: CheckStatus) -> set[tuple[str, When]]:
+    return {(check.name, check.when) for one in measured for check in one.proof if check.status in ended}

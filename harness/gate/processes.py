@@ -126,15 +126,20 @@ class Bench:
             answer = msgspec.json.decode(event.answer, type=ProcessAnswer)
         except msgspec.MsgspecError as error:
             return Outcome(step=step, answer=None, reason=f"the answer of {step.side} cannot be read ({error})")
+        reason = self._foreign(step, answer)
+        return Outcome(step=step, answer=None if reason else answer, reason=reason)
+
+    def _foreign(self, step: Step, answer: ProcessAnswer) -> str:
+        """Why an answer is of another build or GPU than the step's; empty if it is not."""
         reason = self.builds[step.side].foreign(tree=answer.tree, git_commit=answer.git_commit)
         if not reason and step.gpu and plain_uuid(answer.gpu.uuid if answer.gpu else "") != plain_uuid(step.gpu):
-            reason = f"measured on GPU {answer.gpu.uuid if answer.gpu else 'none'}, asked for {step.gpu}"
-        return Outcome(step=step, answer=None if reason else answer, reason=reason)
+            return f"measured on GPU {answer.gpu.uuid if answer.gpu else 'none'}, asked for {step.gpu}"
+        return reason
 
     def _kept(self, step: Step) -> Kept | None:
         with suppress(OSError, msgspec.MsgspecError):
             kept = msgspec.json.decode(self._file(step, ".json").read_bytes(), type=Kept)
-            if kept == self._record(step, kept.answer):
+            if kept == self._record(step, kept.answer) and not self._foreign(step, kept.answer):
                 return kept
         return None
 

@@ -86,7 +86,7 @@ def run_gate(plan: GatePlan, bench: Bench, arms: Arms, settings: Settings) -> Ga
         selftest=plan.selftest,
         parity=parity_block(list(found.evidence.rows.values()), lambda row: rerun(plan, row)),
         environment=plan.environment,
-        notes=(*plan.notes, *found.notes, *settings.accepted.notes(judge.used)),
+        notes=(*plan.notes, *_alike(arms), *found.notes, *settings.accepted.notes(judge.used)),
         started=plan.started,
         seconds=time.monotonic() - start,
         pairs_spent=found.pairs,
@@ -117,6 +117,8 @@ def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
     if slow and not any(canary.moved for canary in found.canaries):
         found.confirmation, more = _confirm(plan, bench, settings, slow)
         found.pairs += more
+        for key, row in found.confirmation.evidence.rows.items():
+            evidence.rows[key].confirmed.extend(row.head)
     discarded = _discarded(evidence)
     found.notes += (f"{discarded} samples were discarded while the GPU was throttled",) if discarded else ()
     return found
@@ -163,6 +165,12 @@ def _keys(evidence: Evidence, policy: Policy, wanted: Callable[[Timed], bool]) -
         if any(one is not None and wanted(one) for one in timed):
             keys.add(key)
     return frozenset(keys)
+
+
+def _alike(arms: Arms) -> tuple[str, ...]:
+    trees = {build.arm.tree for build in arms.builds.values()}
+    alike = len(arms.builds) == len(SIDES) and len(trees) == 1
+    return ("both arms are the same source tree: whatever HEAD was meant to change is not in it",) if alike else ()
 
 
 def _suspiciously_fast(timed: Timed) -> bool:

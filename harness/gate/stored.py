@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,9 @@ def read_arm(spec: str, folder: Path) -> StoredArm:
 
 def add_stored(evidence: Evidence, side: Side, stored: StoredArm) -> None:
     """Take in a run as one process of an arm."""
-    found: Mapping[str, Row] = {row.key: row for row in stored.run.rows}
+    found, missing = _by_key(stored.run.rows), {row.key for row in stored.run.missing}
     for key, owed in evidence.rows.items():
-        if key not in found:
+        if key not in found or key in missing:
             reason = f"{side}: {stored.run.folder.name} has no such row"
             owed.faults.append(Fault(side=side, verdict="missing", reason=reason))
         elif found[key].status in ("ok", "parity_failed"):
@@ -52,6 +52,12 @@ def add_stored(evidence: Evidence, side: Side, stored: StoredArm) -> None:
             row = found[key]
             reason = f"{side} {row.status.replace('_', ' ')}: {row.reason}"
             owed.faults.append(Fault(side=side, verdict="broken", reason=reason))
+
+
+def _by_key(rows: Sequence[Row]) -> Mapping[str, Row]:
+    """A run that was merged can hold a configuration more than once: the row that ended worst stands for it."""
+    rank = {"ok": 0, "parity_failed": 2}
+    return {row.key: row for row in sorted(rows, key=lambda row: rank.get(row.status, 1))}
 
 
 def owed_by(arms: Mapping[Side, StoredArm]) -> dict[str, PlannedRow]:

@@ -36,10 +36,10 @@ class Timed:
     clock_ratio: float | None = None
 
 
-def judge_times(row: RowEvidence, metric: TimeMetric, policy: Policy) -> Timed | None:
-    """None where neither arm was timed, which is so on an emulated device."""
+def judge_times(row: RowEvidence, metric: TimeMetric, policy: Policy, *, owed: bool = False) -> Timed | None:
+    """None where neither arm was timed, which is so on an emulated device; a time that is `owed` is a fault then."""
     base, head = [_samples(one, metric) for one in row.base], [_samples(one, metric) for one in row.head]
-    if all(samples is None for samples in (*base, *head)):
+    if not owed and all(samples is None for samples in (*base, *head)):
         return None
     fault = _fault(row, metric)
     if fault is not None:

@@ -69,7 +69,8 @@ class Judge:
             return [*found, self._verdict(row, "counts", "cannot_tell", "base has no such row to compare with")]
         found += self._counts(row)
         for metric in TIME_METRICS:
-            timed = judge_times(row, metric, self.policy)
+            # Samples that were all thrown away, in both arms, leave no time to compare, and that is no pass.
+            timed = judge_times(row, metric, self.policy, owed=row.row.device == "cuda" and not self.stored)
             if timed is not None:
                 found.append(self._timed(row, metric, timed))
         return found

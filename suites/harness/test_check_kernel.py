@@ -174,6 +174,22 @@ def test_a_swallowed_nan_is_seen_by_the_case_of_a_nan(check: Any) -> None:
     assert answer.of("differs") == {"rows=5 dim=704 one NaN"}
 
 
+def test_a_nan_that_is_not_written_is_seen_though_the_poison_is_one(check: Any) -> None:
+    written = "out[(long long)row * dim + i] = __fmul_rn(__fmul_rn(in[i], scale), weight[i]);"
+    skipped = f"if (in[i] == in[i] && scale == scale) {written}"
+    assert check(replace={written: skipped}).of("differs") == {"rows=5 dim=704 one NaN"}
+
+
+def test_a_minus_one_that_is_not_written_is_seen_though_the_poison_is_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written = "codes[b * BLOCK + i] = (signed char)code;"
+    source = tmp_path / "mine.cu"
+    source.write_text(PLAIN.read_text().replace(written, f"if (code != -1) {written}"))
+    assert zeroulp(["check-kernel", str(source), "--op", "quantize"]) == 1
+    assert "for -1" in capfd.readouterr().out
+
+
 def test_a_write_past_the_end_is_seen(check: Any) -> None:
     answer = check(replace={"i < dim; i += 256)\n": "i <= dim; i += 256)\n"})
     assert answer.code == 1

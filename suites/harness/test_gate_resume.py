@@ -68,6 +68,17 @@ def test_what_is_kept_of_other_rows_or_another_build_is_measured_again(tmp_path:
     assert [(act.side, act.pair) for act in machine.acts] == [("base", 0)]
 
 
+def test_a_kept_answer_that_names_another_build_is_measured_again(tmp_path: Path) -> None:
+    gate(tmp_path, Machine(), plan(24))
+    kept = tmp_path / "processes" / "pairs-000-02-head.json"
+    text = kept.read_bytes()
+    kept.write_bytes(text.replace(b'"git_commit":"head-commit"', b'"git_commit":"other"'))
+    assert kept.read_bytes() != text
+    machine = Machine()
+    gate(tmp_path, machine, plan(24))
+    assert [(act.side, act.pair) for act in machine.acts] == [("head", 2)]
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]"])
 def test_a_damaged_file_is_measured_again(tmp_path: Path, damage: bytes) -> None:
     gate(tmp_path, Machine(), plan(24))

@@ -156,3 +156,19 @@ def test_rows_that_apply_nowhere_are_refused(tmp_path: Path) -> None:
     rows = [bad(row, "not_applicable", "needs a GPU") for row in PLAN]
     with pytest.raises(BadCall, match="none of its rows"):
         compared(tmp_path, rows, rows)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_row_that_a_merged_run_holds_twice_is_judged_by_the_worse(tmp_path: Path, order: int) -> None:
+    proof = (differing("graph = direct", "before"),)
+    failed = ok(msgspec.structs.replace(PLAN[0], id="of other code"), status="parity_failed", proof=proof)
+    result = compared(tmp_path, ROWS, [failed, *ROWS][::order])
+    assert result.exit_code == 1
+    assert [row.key for row in found(result, "wrong", "parity")] == [PLAN[0].key]
+
+
+def test_a_row_that_a_merged_run_planned_twice_and_made_once_is_missing(tmp_path: Path) -> None:
+    twice = [msgspec.structs.replace(PLAN[0], id="of other code"), *PLAN]
+    result = compared(tmp_path, ROWS, ROWS, plan=twice)
+    assert result.exit_code == 2
+    assert [row.key for row in found(result, "missing", "parity")] == [PLAN[0].key]

@@ -141,7 +141,7 @@ def test_a_gate_json_of_another_kind_is_refused(gate_folder: Path, capsys: Captu
 
 @pytest.mark.parametrize("headline", ["::error::x", "\n::error::x", "a ##[add-mask]x", "\u202e::x"])
 def test_what_is_printed_holds_no_command_to_a_runner(tmp_path: Path, capsys: Captured, headline: str) -> None:
-    (tmp_path / "gate.json").write_bytes(encode(gate(*same(1), headline=headline)))
+    (tmp_path / "gate.json").write_bytes(encode(gate(*same(1), headline=f"PASS: {headline}")))
     assert zeroulp(["report", "pr", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1

@@ -10,10 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.device import Buffer, Device
+from engine.families import qwen3 as engine_page
+from engine.families.qwen3 import no_tap
 from engine.session import Session
 from engine.toggles import Toggles
 from harness.adapters.sampled import OUTPUTS, OpByOp, sampled_outputs, sampled_parity
 from harness.compare import joined
+from harness.errors import BadCall
 from reference.families import qwen3
 from reference.forms import EXACT
 from reference.spec.model import Model
@@ -101,6 +104,28 @@ def test_logits_of_the_row_must_be_those_of_the_checked_ops(device: Device, mode
         session.close()
     assert (result.differing, result.worst_ulp) == (1, 1)
     assert result.first_difference.startswith("logits of the row against those of the checked ops: [2, 5]: ")
+
+
+@pytest.mark.parametrize("silent", [("head",), ("prefix", "region", "head")])
+def test_ops_that_the_engine_does_not_show_are_not_vouched_for(
+    device: Device, models: Models, monkeypatch: pytest.MonkeyPatch, silent: tuple[str, ...]
+) -> None:
+    """What would be left is the session against itself."""
+    model = models.tiny("Q8_0")
+    for name in silent:
+        whole = getattr(engine_page, name)
+        monkeypatch.setattr(
+            engine_page, name, lambda *args, whole=whole, **more: whole(*args, **{**more, "tap": no_tap})
+        )
+    tokens = np.concatenate([PROMPT, DECODED])
+    toggles = Toggles.from_mapping({"graph": "off", "chunk": len(PROMPT), "kv": "f16"})
+    session = Session(device, model, context=len(tokens), toggles=toggles)
+    try:
+        logits = np.concatenate([session.prefill(PROMPT, all_logits=True), *(session.decode(t)[None] for t in DECODED)])
+        with pytest.raises(BadCall, match="did not show"):
+            sampled_parity(session, model, PROMPT, list(DECODED), logits)
+    finally:
+        session.close()
 
 
 @pytest.mark.parametrize("outputs", [1, 63, 64, 65, 96, 1024, 151936])

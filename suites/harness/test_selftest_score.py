@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from harness.code_hash import PACKAGES, code_hash
-from harness.selftest import Selftest, Tried, encode, keep, of_other_code, read_selftest, score_of
+from harness.selftest import Missed, Selftest, Tried, encode, keep, of_other_code, read_selftest, score_of
 
 FAULTS = (Tried(name="a", caught=True, by="t"), Tried(name="b", caught=False))
 
@@ -57,3 +57,9 @@ def test_it_reads_back_as_it_was(tmp_path: Path) -> None:
     assert read_selftest(tmp_path / "selftest.json") == made
     assert made.whole
     assert not found(tmp_path / "here", catalogue=3).whole
+
+
+def test_a_check_that_fails_with_nothing_planted_leaves_no_score(tmp_path: Path) -> None:
+    clean, here = Missed(name="unplanted", outcome="caught", message="x"), tree(tmp_path / "here")
+    score = found(here, missed=(clean,), exit_code=2).score()
+    assert (score.caught, score.planted, score.missed) == (0, 2, ("unplanted", "b"))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import BadCall
-from harness.schema import Environment, Plan, Row
+from harness.schema import Environment, Plan, Row, Status
 from harness.store import (
     ENVIRONMENT,
     PLAN,
@@ -142,3 +142,19 @@ def test_results_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in the way")
     with pytest.raises(BadCall, match=r"results folder .*results"):
         new_run_folder(tmp_path / "results")
+
+
+@pytest.mark.parametrize("statuses", [("parity_failed", "ok"), ("ok", "parity_failed"), ("ok", "parity_failed", "ok")])
+def test_a_parity_failure_is_not_replaced_by_a_later_row(tmp_path: Path, statuses: tuple[Status, ...]) -> None:
+    folder = run_folder(tmp_path, "a")
+    append(folder, row("a", status="crashed"), *(row("a", status=status) for status in statuses))
+    assert [found.status for found in read_run(folder).rows] == ["parity_failed"]
+
+
+def test_a_row_of_another_configuration_does_not_stand_for_a_planned_one(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, "a", "b")
+    append(folder, msgspec.structs.replace(row("a"), toggles={**row("a").toggles, "graph": "?"}), row("b"))
+    run = read_run(folder)
+    assert [found.id for found in run.rows] == ["b"]
+    assert [planned.id for planned in run.missing] == ["a"]
+    assert run.problems == ("1 rows are of another model, shape, toggles or device than planned: not shown",)

@@ -19,7 +19,7 @@ from harness.index import build_index
 from harness.schema import Gpu, Row, Samples
 from harness.store import ENVIRONMENT, PLAN, ROWS, RowWriter, write_record
 from harness.table import COLUMNS
-from suites.harness.records import environment, plan, row
+from suites.harness.records import environment, plan, planned, row
 
 GPU = Gpu(
     name="Some GPU", uuid="0f", compute_capability="9.0", multiprocessors=1, memory_bytes=1, driver="13.0", cuda="13.2"
@@ -29,7 +29,8 @@ GPU = Gpu(
 def a_run(results: Path, name: str, *rows: Row, env: str = "e") -> Path:
     folder = results / name
     folder.mkdir(parents=True)
-    write_record(folder / PLAN, plan(*(made.id for made in rows)))
+    owed = [msgspec.structs.replace(planned(made.id), toggles=made.toggles, device=made.device) for made in rows]
+    write_record(folder / PLAN, msgspec.structs.replace(plan(), rows=tuple(owed)))
     write_record(folder / ENVIRONMENT, msgspec.structs.replace(environment(), id=env, gpu=GPU, git_commit="abc"))
     writer = RowWriter(folder)
     for made in rows:

@@ -79,3 +79,13 @@ def test_the_command_makes_a_run_that_can_be_reported(tmp_path: Path, capsys: py
     assert zeroulp(["report", str(tmp_path / "both")]) in (0, 3)
     assert zeroulp(["store", "merge", *runs, "-o", str(tmp_path / "both")]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_bits_that_differed_on_one_machine_are_not_made_good_by_another(tmp_path: Path) -> None:
+    early = msgspec.structs.replace(row("a", status="parity_failed"), started="2026-01-01T00:00:00Z")
+    late = msgspec.structs.replace(row("a"), started="2026-01-03T00:00:00Z")
+    runs = [a_run(tmp_path, "one", early), a_run(tmp_path, "two", late)]
+    for order in (runs, runs[::-1]):
+        target = tmp_path / f"from {order[0].name}"
+        merge_runs(order, target, command="merge")
+        assert [found.status for found in read_run(target).rows] == ["parity_failed"]

@@ -56,3 +56,9 @@ def test_refuses_in_one_line(text: str, message: str) -> None:
         parse_where(text, NAMES)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ['kv == "f16"', 'kv != "f16"', 'not kv == "f16"'])
+def test_a_row_without_the_field_is_refused_and_not_taken_for_another_value(text: str) -> None:
+    with pytest.raises(BadCall, match="a row has no field 'kv', only context, graph, quant"):
+        parse_where(text, NAMES | {"kv"})(ROW)

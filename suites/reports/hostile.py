@@ -44,5 +44,5 @@ def hostile_gate() -> GateResult:
         notes=NAMES,
         started=ALL,
         command=ALL,
-        headline=ALL,
+        headline=f"REGRESSION: {ALL}",
     )

@@ -197,3 +197,15 @@ def test_nan_is_shown_and_breaks_nothing() -> None:
     text = markdown(gate(row, seconds=float("nan")))
     assert "+nan % (+nan to +nan)" in text
     assert exit_code(gate(row)) == 2
+
+
+@pytest.mark.parametrize(
+    ("claimed", "shown"),
+    [
+        ("PASS: 40 same", "REGRESSION: 1 wrong"),
+        ("PASS", "REGRESSION: 1 wrong"),
+        ("REGRESSION: mine", "REGRESSION: mine"),
+    ],
+)
+def test_a_headline_that_is_not_of_the_exit_code_is_not_shown(claimed: str, shown: str) -> None:
+    assert headline(gate(verdict("wrong"), exit_code=1, headline=claimed)) == shown

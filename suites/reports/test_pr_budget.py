@@ -93,7 +93,9 @@ def test_a_page_has_everything() -> None:
 def test_foreign_texts_that_fill_the_frame_leave_the_verdict() -> None:
     checks = tuple(ParityCheck(name=FOREIGN, passed=1, values=1) for _ in range(50))
     parity = ParityBlock(checks=checks, first_divergence=FOREIGN, reproduce=FOREIGN * 20)
-    result = gate(verdict("wrong"), exit_code=1, headline=FOREIGN, notes=(FOREIGN,) * 100, parity=parity)
+    result = gate(
+        verdict("wrong"), exit_code=1, headline=f"REGRESSION: {FOREIGN}", notes=(FOREIGN,) * 100, parity=parity
+    )
     for limit in (LEAST, 10_000, 30_000):
         text = markdown(result, limit)
         assert len(text.encode()) <= limit

@@ -168,7 +168,7 @@ GATE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="kept-processes-of-another-build-stand-in",
         file="harness/gate/processes.py",
-        old="if kept == self._record(step, kept.answer):",
+        old="if kept == self._record(step, kept.answer) and not self._foreign(step, kept.answer):",
         new="if kept.name == step.name:",
         checks=(f"{_RESUME}test_what_is_kept_of_other_rows_or_another_build_is_measured_again",),
     ),

@@ -27,9 +27,14 @@ class Guarded:
     around: int  # the byte that surrounds it
 
     @staticmethod
-    def output(device: Device, shape: Sequence[int], dtype: DTypeLike, name: str) -> Guarded:
+    def output(device: Device, shape: Sequence[int], dtype: DTypeLike, name: str, *, unlike: NDArray[Any]) -> Guarded:
+        """Poison inside, and another where the right answer, `unlike`, is what POISON reads as: a NaN, or -1."""
         guarded = _allocated(device, shape, dtype, name, MARK)
-        guarded.inside.fill(POISON)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        poison, mark = (np.full(size, byte, np.uint8).view(dtype).reshape(shape) for byte in (POISON, MARK))
+        hidden = (unlike == poison) | (np.isnan(unlike) & np.isnan(poison))
+        poison[hidden] = mark[hidden]
+        guarded.inside.write(poison)
         return guarded
 
     @staticmethod

@@ -79,8 +79,10 @@ class _Run:
         self._call, self._device, self._module, self._case = call, device, module, case
         self._op = OPS[call.op]
         self._inputs = {name: Guarded.upload(device, array, name) for name, array in case.arrays.items()}
+        self._expected = case.oracle(EXACT if call.against == "exact" else IDEAL)
         self._outputs = {
-            name: Guarded.output(device, shape, dtype, name) for name, (shape, dtype) in case.outputs.items()
+            name: Guarded.output(device, shape, dtype, name, unlike=self._expected[name])
+            for name, (shape, dtype) in case.outputs.items()
         }
 
     def result(self, forced_grid: int | None) -> CaseResult:
@@ -145,9 +147,9 @@ class _Run:
         for name, array in self._case.arrays.items():
             if self._inputs[name].read().tobytes() != np.ascontiguousarray(array).tobytes():
                 return self._ended(grid, "out of bounds", f"wrote to {name}, which is an input")
-        expected = self._case.oracle(EXACT if self._call.against == "exact" else IDEAL)
         found = [
-            judged(name, guarded.read(), expected[name], self._call.bound) for name, guarded in self._outputs.items()
+            judged(name, guarded.read(), self._expected[name], self._call.bound)
+            for name, guarded in self._outputs.items()
         ]
         return _joined(self._case.name, grid, found)
 

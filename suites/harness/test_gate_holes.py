@@ -1,0 +1,117 @@
+"""Ways in which a row could have passed the gate without having been shown: each is closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.schema import Canary, Measurement, ProcessAnswer
+from suites.harness import gate_fakes
+from suites.harness.gate_fakes import Act, Machine, builds, gate, one, plan, samples, scaled
+
+
+def test_a_row_throttled_to_nothing_in_both_arms_has_no_times_and_is_no_pass(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        reason = "decode: 50 of 50 samples were taken while the GPU was slowed down"
+        return msgspec.structs.replace(measured, status="throttled", reason=reason, decode=None, prefill=None)
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    row = one(result, 24, "decode")
+    assert (row.verdict, result.exit_code) == ("cannot_tell", 3)
+    assert "slowed down" in row.reason
+
+
+def test_a_row_that_no_arm_timed_on_a_gpu_is_broken(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return msgspec.structs.replace(measured, decode=None)
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    row = one(result, 24, "decode")
+    assert (row.verdict, row.reason, result.exit_code) == ("broken", "base was not timed", 2)
+
+
+@pytest.mark.parametrize("pairs", [4, 2])
+def test_a_canary_that_moves_behind_the_first_look_has_moved(tmp_path: Path, pairs: int) -> None:
+    """A noisy row asks for all 16 pairs; the canaries of all of them count, not those up to their own first look."""
+
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return scaled(measured, 1.06 if (act.side == "head") is (act.pair % 2 == 0) else 1.0)
+
+    def answer(act: Act, told: ProcessAnswer) -> ProcessAnswer:
+        factor = 1.05 if act.side == "head" and act.pair >= 16 - 2 * pairs else 1.0
+        sung = tuple(Canary(name=one.name, samples=samples(one.samples.median * factor)) for one in told.canaries)
+        return msgspec.structs.replace(told, canaries=sung)
+
+    result = gate(tmp_path, Machine(spoil=spoil, answer=answer), plan(24))
+    assert result.pairs_spent == 16
+    assert all(canary.moved and canary.pairs == 16 for canary in result.canaries)
+
+
+@pytest.mark.parametrize("gone", ["before", "after"])
+def test_a_check_that_head_makes_once_and_base_twice_is_broken(tmp_path: Path, gone: str) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        kept = [check for check in measured.proof if check.name != "engine = oracle" or check.when != gone]
+        return msgspec.structs.replace(measured, proof=tuple(kept)) if act.side == "head" else measured
+
+    row = one(gate(tmp_path, Machine(spoil=spoil), plan(24)), 24, "parity")
+    assert row.verdict == "broken"
+    assert row.reason == f"engine = oracle ({gone} the timed loop): base makes it, and head does not show it"
+
+
+def test_a_check_that_fails_in_base_and_is_gone_in_head_is_broken(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        kept = [check for check in measured.proof if check.name != "engine = oracle"]
+        if act.side == "head":
+            return msgspec.structs.replace(measured, proof=tuple(kept))
+        bad = [msgspec.structs.replace(check, status="failed", differing=1) for check in measured.proof[1::2]]
+        return msgspec.structs.replace(measured, status="parity_failed", proof=(*kept, *bad))
+
+    assert one(gate(tmp_path, Machine(spoil=spoil), plan(24)), 24, "parity").verdict == "broken"
+
+
+def test_a_row_that_is_answered_twice_is_broken_and_its_failure_not_replaced(tmp_path: Path) -> None:
+    def answer(act: Act, told: ProcessAnswer) -> ProcessAnswer:
+        failed = [msgspec.structs.replace(row, status="parity_failed", proof=()) for row in told.rows]
+        return msgspec.structs.replace(told, rows=(*failed, *told.rows)) if act.side == "head" else told
+
+    result = gate(tmp_path, Machine(answer=answer), plan(24))
+    row = one(result, 24, "parity")
+    assert (row.verdict, row.reason, result.exit_code) == ("broken", "head answered the row more than once", 2)
+
+
+def test_two_arms_of_one_tree_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "both arms are the same source tree"
+    assert not any(words in note for note in gate(tmp_path / "a", Machine(), plan(24)).notes)
+    made = {
+        side: replace(build, arm=msgspec.structs.replace(build.arm, tree="one")) for side, build in builds().items()
+    }
+    monkeypatch.setattr(gate_fakes, "builds", lambda: made)
+    assert any(words in note for note in gate(tmp_path / "b", Machine(), plan(24)).notes)
+
+
+def test_a_check_that_one_process_of_head_does_not_make_is_broken(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        kept = [check for check in measured.proof if check.name != "engine = oracle"]
+        last = act.side == "head" and act.pair == 3
+        return msgspec.structs.replace(measured, proof=tuple(kept)) if last else measured
+
+    assert one(gate(tmp_path, Machine(spoil=spoil), plan(24)), 24, "parity").verdict == "broken"
+
+
+def test_bits_that_differ_in_the_confirmation_alone_are_wrong(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        if act.side != "head":
+            return measured
+        slow = scaled(measured, 1.05)
+        if (act.stage, act.pair) != ("confirm", 5):
+            return slow
+        bad = msgspec.structs.replace(slow.proof[0], status="failed", differing=3, reason="3 of 1000 values differ")
+        return msgspec.structs.replace(slow, status="parity_failed", proof=(bad, *slow.proof[1:]))
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    assert (one(result, 24, "parity").verdict, result.exit_code) == ("wrong", 1)
+    assert result.parity.checks[0].failed == 1
+    assert "3 of 1000 values differ" in result.parity.first_divergence
