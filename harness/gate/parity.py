@@ -13,7 +13,7 @@ PHASES: tuple[When, When] = ("before", "after")
 
 
 def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
-    """ "same", "wrong" with the first failing check, or "broken" where the proof is not whole."""
+    """ "same", "wrong" with the first failing check, "broken" where the proof has a hole, "cannot_tell" if it shrank."""
     proofs, owed = row.proofs, _checks(row.base, "passed", "failed")
     failed = first_failed(proofs)
     if failed is not None:
@@ -29,6 +29,9 @@ def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
         if lost:
             name, when = lost[0]
             return "broken", f"{name} ({when} the timed loop): base makes it, and head does not show it"
+    fewer = _fewer(row)
+    if fewer:
+        return "cannot_tell", fewer
     return "same", "base fails a check that head passes" if first_failed(row.base) is not None else ""
 
 
@@ -78,6 +81,18 @@ def _hole(proof: Sequence[Check]) -> str:
         empty = [check.name for check in shown if not check.values > 0]
         if empty:
             return f"{empty[0]} ({phase} the timed loop) passed without a value compared"
+    return ""
+
+
+def _fewer(row: RowEvidence) -> str:
+    """The first check for which head compared fewer values than base; empty if there is none."""
+    most = {(check.name, check.when): check.values for one in row.base for check in one.proof}
+    for check in (check for one in row.proofs for check in one.proof):
+        base = most.get((check.name, check.when), 0)
+        if check.status == "passed" and not check.values >= base:
+            return (
+                f"{check.name} ({check.when} the timed loop): {check.values:,} values compared, base compared {base:,}"
+            )
     return ""
 
 

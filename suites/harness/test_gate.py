@@ -180,6 +180,13 @@ def test_a_proof_with_a_hole_is_no_pass(
     assert reason in row.reason
 
 
+def test_a_proof_that_shrank_cannot_tell(tmp_path: Path) -> None:
+    result = gate(tmp_path, Machine(spoil=on_head(lambda measured: proof(measured, values=999))), plan(24))
+    row = one(result, 24, "parity")
+    assert (row.verdict, result.exit_code) == ("cannot_tell", 3)
+    assert row.reason == "graph = direct (before the timed loop): 999 values compared, base compared 1,000"
+
+
 def test_a_row_that_vanishes_is_missing(tmp_path: Path) -> None:
     result = gate(tmp_path, Machine(spoil=on_head(lambda measured: None)), plan(24, 260))
     assert {row.shape.prompt for row in result.rows} == {24, 260}
