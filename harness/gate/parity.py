@@ -13,7 +13,7 @@ PHASES: tuple[When, When] = ("before", "after")
 
 
 def judge_parity(row: RowEvidence) -> tuple[Verdict, str]:
-    """ "same", "wrong" with the first failing check, "broken" where the proof has a hole, "cannot_tell" if it shrank."""
+    """ "same", "wrong" with the first failing check, "broken" for a hole in the proof, "cannot_tell" if it shrank."""
     proofs, owed = row.proofs, _checks(row.base, "passed", "failed")
     failed = first_failed(proofs)
     if failed is not None:
