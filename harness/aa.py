@@ -10,7 +10,6 @@ from typing import Literal
 
 import msgspec
 
-from harness.errors import BadCall
 from harness.gate.canaries import EXPECTED, judge_canaries
 from harness.gate.counts import judge_counts
 from harness.gate.evidence import Evidence, RowEvidence
@@ -24,7 +23,7 @@ from harness.noise import Fit, RowNoise, fit_noise, row_noise
 from harness.progress import row_name
 from harness.schema import Environment, Gpu, Record
 from harness.statistics import Policy
-from harness.store import write_atomically
+from harness.store import read_record, write_record
 
 AA_SCHEMA = 1
 PLAN_FILE, RESULT, NOISE = "aa-plan.json", "aa.json", "noise.toml"
@@ -128,18 +127,18 @@ def run_aa(plan: AaPlan, bench: Bench, policy: Policy) -> AaResult:
 
 
 def write_plan(folder: Path, plan: AaPlan) -> None:
-    write_atomically(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
+    write_record(folder / PLAN_FILE, plan)
 
 
 def read_plan(folder: Path) -> AaPlan:
     """Of a run's folder. Raises BadCall if it is none."""
     path = folder / PLAN_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=AaPlan)
-    except OSError as error:
-        raise BadCall(f"{path}: not the folder of an A/A run ({error.strerror})") from None
-    except msgspec.MsgspecError as error:
-        raise BadCall(f"{path}: not a plan of schema {AA_SCHEMA} ({error})") from None
+    return read_record(
+        path,
+        msgspec.json.Decoder(AaPlan).decode,
+        absent="not the folder of an A/A run",
+        unfit=f"not a plan of schema {AA_SCHEMA}",
+    )
 
 
 def _faults(row: RowEvidence, plan: AaPlan, policy: Policy) -> list[AaFault]:

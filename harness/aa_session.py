@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from harness.aa import FEWEST, NOISE, PLAN_FILE, RESULT, AaPlan, AaResult, read_plan, run_aa, write_plan
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
@@ -23,7 +21,7 @@ from harness.progress import SweepProgress
 from harness.rules import CAREFUL, quick
 from harness.runner import WORKER
 from harness.statistics import Policy
-from harness.store import new_run_folder, require_folder, utc_now, write_atomically
+from harness.store import new_run_folder, require_folder, utc_now, write_atomically, write_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,7 @@ def _run(
         raise AaInterrupted(folder) from None
     except OSError as error:  # the disk is full, or the folder gone
         raise BadCall(f"the run cannot go on: {error.strerror} ({error.filename or folder})") from None
-    write_atomically(folder / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    write_record(folder / RESULT, result)
     if result.rows:
         write_atomically(folder / NOISE, noise_text(noise_file(result)).encode(errors="replace"))
     return result

@@ -10,7 +10,7 @@ import msgspec
 from harness.code_hash import PACKAGES, code_hash
 from harness.errors import BadCall
 from harness.gate.schema import SelftestScore
-from harness.store import write_atomically
+from harness.store import encode_record, read_record, write_atomically
 
 SELFTEST = "selftest.json"
 
@@ -63,17 +63,17 @@ class Selftest(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_selftest(path: Path) -> Selftest:
     """What `zeroulp selftest --json` printed. Raises BadCall for a file that cannot be read."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Selftest)
-    except OSError as error:
-        raise BadCall(f"{path}: cannot read ({error.strerror})") from None
-    except msgspec.MsgspecError as error:
-        raise BadCall(f"{path}: not what `zeroulp selftest --json` prints ({error})") from None
+    return read_record(
+        path,
+        msgspec.json.Decoder(Selftest).decode,
+        absent="cannot read",
+        unfit="not what `zeroulp selftest --json` prints",
+    )
 
 
 def encode(found: Selftest) -> bytes:
     """The bytes of selftest.json."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
+    return encode_record(found)
 
 
 def keep(found: Selftest, cache: Path) -> None:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ ROWS, PEERS, IMPORTED = "rows.jsonl", "peers.jsonl", "imported.jsonl"
 ENVIRONMENTS = "environments.jsonl"  # of a merged run, whose rows come from several machines
 
 T = TypeVar("T", Plan, Environment)
+Whole = TypeVar("Whole", bound=msgspec.Struct)
 Line = TypeVar("Line", Row, Peer, Imported, Environment)
 
 
@@ -81,8 +82,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def write_record(path: Path, record: Plan | Environment) -> None:
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+def encode_record(record: msgspec.Struct) -> bytes:
+    """A file that holds one record, to be read by people, too."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def write_record(path: Path, record: msgspec.Struct) -> None:
+    write_atomically(path, encode_record(record))
+
+
+def read_record(path: Path, decode: Callable[[bytes], Whole], *, absent: str, unfit: str) -> Whole:
+    """A file that holds one record. Raises BadCall: `absent` says what it means that it cannot be read, `unfit` that it
+    cannot be decoded."""
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise BadCall(f"{path}: {absent} ({error.strerror})") from None
+    except msgspec.MsgspecError as error:
+        raise BadCall(f"{path}: {unfit} ({error})") from None
 
 
 class LineWriter:
@@ -175,12 +192,12 @@ def _stands_for(row: Row, planned: PlannedRow) -> bool:
 
 def read_plan(folder: Path) -> Plan:
     """Of a run folder. Raises BadCall if it has none."""
-    return _read_record(folder / PLAN, Plan)
+    return _of_a_run(folder / PLAN, Plan)
 
 
 def read_environment(folder: Path) -> Environment:
     """Of a run folder. Raises BadCall if it has none."""
-    return _read_record(folder / ENVIRONMENT, Environment)
+    return _of_a_run(folder / ENVIRONMENT, Environment)
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[str]]:
@@ -232,13 +249,9 @@ def _read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], list[str]]:
     return records, problems
 
 
-def _read_record(path: Path, kind: type[T]) -> T:
-    try:
-        return decode(path.read_bytes(), kind)
-    except OSError as error:
-        raise BadCall(f"{path}: not a run folder ({error.strerror})") from None
-    except msgspec.MsgspecError as error:
-        raise BadCall(f"{path}: not a {kind.__name__.lower()} that can be read ({error})") from None
+def _of_a_run(path: Path, kind: type[T]) -> T:
+    unfit = f"not a {kind.__name__.lower()} that can be read"
+    return read_record(path, lambda data: decode(data, kind), absent="not a run folder", unfit=unfit)
 
 
 def _ends_a_line(path: Path) -> bool:

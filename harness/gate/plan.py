@@ -19,7 +19,7 @@ from harness.job import Probe
 from harness.planning import Planned, Sweep, plan_rows, selected
 from harness.progress import SweepProgress
 from harness.schema import Environment, PlannedRow, Record
-from harness.store import require_folder, write_atomically
+from harness.store import read_record, require_folder, write_record
 from harness.sweep import probe_device
 from harness.where import fields, parse_where
 
@@ -95,18 +95,18 @@ def plan_stored(
 
 
 def write_plan(folder: Path, plan: GatePlan) -> None:
-    write_atomically(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
+    write_record(folder / PLAN_FILE, plan)
 
 
 def read_plan(folder: Path) -> GatePlan:
     """Of a gate's folder. Raises BadCall if it is none."""
     path = folder / PLAN_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=GatePlan)
-    except OSError as error:
-        raise BadCall(f"{path}: not the folder of a gate ({error.strerror})") from None
-    except msgspec.MsgspecError as error:
-        raise BadCall(f"{path}: not a plan of schema {GATE_SCHEMA} ({error})") from None
+    return read_record(
+        path,
+        msgspec.json.Decoder(GatePlan).decode,
+        absent="not the folder of a gate",
+        unfit=f"not a plan of schema {GATE_SCHEMA}",
+    )
 
 
 def _by_model(planned: Sequence[Planned]) -> tuple[PlannedModel, ...]:

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from harness.errors import BadCall
 from harness.schema import Environment, Gpu, Record, Shape
+from harness.store import encode_record, read_record
 
 GATE_SCHEMA = 1
 PLAN_FILE = "gate-plan.json"  # what a gate's folder is known by
@@ -132,14 +132,14 @@ class GateResult(Record, frozen=True, kw_only=True):
 
 def encode(result: GateResult) -> bytes:
     """The bytes of gate.json."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+    return encode_record(result)
 
 
 def read_gate(path: Path) -> GateResult:
     """A gate.json. Raises BadCall naming what is wrong with it."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=GateResult)
-    except OSError as error:
-        raise BadCall(f"{path}: cannot read ({error.strerror})") from None
-    except msgspec.MsgspecError as error:
-        raise BadCall(f"{path}: not a gate.json of schema {GATE_SCHEMA} ({error})") from None
+    return read_record(
+        path,
+        msgspec.json.Decoder(GateResult).decode,
+        absent="cannot read",
+        unfit=f"not a gate.json of schema {GATE_SCHEMA}",
+    )
