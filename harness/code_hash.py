@@ -22,6 +22,7 @@ RESULT_CODE = (
             "command_engine",
             "command_proof",
             "compare",
+            "empty_row",
             "job",
             "measure",
             "proof",

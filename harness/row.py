@@ -12,31 +12,19 @@ import numpy as np
 from harness.adapters.devices import opened
 from harness.adapters.engine import LoadedModel
 from harness.adapters.models import open_file, size_of
-from harness.adapters.settings import NUMERICS
 from harness.adapters.timing import Timing
+from harness.empty_row import empty_row
 from harness.job import RowJob
 from harness.proven import Proven, ending, prove_and_measure
 from harness.rules import quick
 from harness.schema import Metrics, PlannedRow, Row
-from harness.store import utc_now
 from harness.work_model import ModelSize, works
 
 
 def make_row(job: RowJob) -> Row:
     start = time.perf_counter()
     row = job.row
-    made = Row(
-        id=row.id,
-        model=row.model,
-        shape=row.shape,
-        toggles=row.toggles,
-        device=row.device,
-        environment=job.environment,
-        numerics=NUMERICS,
-        started=utc_now(),
-        seconds=0.0,
-        status="error",
-    )
+    made = empty_row(row, job.environment, "error")
     try:
         made = _filled(made, job)
     except Exception as error:

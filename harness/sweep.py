@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.adapters.settings import NUMERICS, BadInput
+from harness.adapters.settings import BadInput
+from harness.empty_row import empty_row
 from harness.environment import environment
 from harness.errors import BadCall
 from harness.job import Probe, ProbeJob, Refusal, RowJob
@@ -132,7 +133,7 @@ def _make_rows(
 
     try:
         for item in [item for item in waiting.values() if item.refused]:
-            keep(_without_run(item.row, made, "not_applicable", item.refused, 0.0))
+            keep(empty_row(item.row, made.id, "not_applicable", item.refused, 0.0))
         tasks = [_task(sweep, folder, item, made) for item in apart(list(waiting.values()))]
         pool = Pool(
             workers=sweep.workers,
@@ -183,29 +184,13 @@ def _task(sweep: Sweep, folder: Path, item: Planned, made: Environment) -> Task:
 
 def _row(row: PlannedRow, made: Environment, event: Finished) -> Row:
     if event.ending != "answered":
-        return _without_run(row, made, ENDINGS[event.ending], event.reason, event.seconds)
+        return empty_row(row, made.id, ENDINGS[event.ending], event.reason, event.seconds)
     try:
         answer = msgspec.json.decode(event.answer, type=Row)
     except msgspec.MsgspecError as error:
-        return _without_run(row, made, "error", f"the worker's answer is no row ({error})", event.seconds)
+        return empty_row(row, made.id, "error", f"the worker's answer is no row ({error})", event.seconds)
     # What it cost, with the start of the process.
     return msgspec.structs.replace(answer, seconds=event.seconds)
-
-
-def _without_run(row: PlannedRow, made: Environment, status: Status, reason: str, seconds: float) -> Row:
-    return Row(
-        id=row.id,
-        model=row.model,
-        shape=row.shape,
-        toggles=row.toggles,
-        device=row.device,
-        status=status,
-        reason=reason,
-        environment=made.id,
-        numerics=NUMERICS,
-        started=utc_now(),
-        seconds=seconds,
-    )
 
 
 def _remove(folder: Path) -> None:

@@ -17,6 +17,7 @@ from harness.adapters import models, oracle
 from harness.adapters.settings import NUMERICS
 from harness.command_engine import Answer, CommandEngine, CommandFailed, Speed, ask
 from harness.command_proof import AGAIN, ONE_BY_ONE, against_oracle, not_provided, with_itself
+from harness.empty_row import empty_row
 from harness.environment import environment
 from harness.job import Probe
 from harness.measure import spread
@@ -72,18 +73,7 @@ def _planned(sweep: CommandSweep, shape: Shape, toggles: Mapping[str, str | int]
 
 def _row(sweep: CommandSweep, model: Model, row: PlannedRow, made_in: str) -> Row:
     start = time.perf_counter()
-    made = Row(
-        id=row.id,
-        model=row.model,
-        shape=row.shape,
-        toggles=row.toggles,
-        device=row.device,
-        environment=made_in,
-        numerics=NUMERICS,
-        started=utc_now(),
-        seconds=0.0,
-        status="ok",
-    )
+    made = empty_row(row, made_in, "ok")
     try:
         proof, metrics = _proven(sweep, model, row.shape)
     except CommandFailed as error:
