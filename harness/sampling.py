@@ -122,6 +122,11 @@ def median_error(values: Sequence[float]) -> float:
     return (ordered[high] - ordered[low]) / 2 / statistics.median(ordered)
 
 
+def is_median(median: float, values: Sequence[float]) -> bool:
+    """Whether a stored median is that of its values, but for their last digits in decimal."""
+    return len(values) > 0 and abs(median - statistics.median(values)) <= 1e-9 * abs(median)
+
+
 def _summary(takes: Sequence[Take], rules: Rules, warm_up: str) -> Sampled:
     kept, discarded = apart(takes, rules)
     reasons = dict(Counter(reason for take in takes for reason in take.reasons))

@@ -9,6 +9,7 @@ from harness.gate.arms import SIDES
 from harness.gate.evidence import Evidence
 from harness.gate.schema import CanaryVerdict
 from harness.gate.times import ratio_of
+from harness.sampling import is_median
 from harness.schema import Canary
 from harness.statistics import Policy, canary_moved, judge, log_ratios
 
@@ -28,6 +29,8 @@ def _judge(name: str, evidence: Evidence, policy: Policy) -> CanaryVerdict:
         return CanaryVerdict(name=name, ratio=None, moved=True, reason=counts)
     if not all(0 < _median(canary) < math.inf for canary in (*base, *head)):
         return CanaryVerdict(name=name, ratio=None, moved=True, reason="a time that is none")
+    if not all(is_median(_median(canary), canary.samples.values) for canary in (*base, *head)):
+        return CanaryVerdict(name=name, ratio=None, moved=True, reason="a median that is not that of its samples")
     logs, differences = log_ratios([_median(canary) for canary in base], [_median(canary) for canary in head])
     judgement = judge(logs, differences, _at_once(len(logs), policy))
     moved = canary_moved(judgement, policy)

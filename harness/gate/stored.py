@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from harness.gate.arms import Side
 from harness.gate.evidence import Evidence, Fault
 from harness.gate.schema import Arm
+from harness.sampling import is_median
 from harness.schema import Gpu, Measurement, PlannedRow, Row, Samples, Spread
 from harness.store import StoredRun, read_run
 
@@ -46,6 +48,8 @@ def add_stored(evidence: Evidence, side: Side, stored: StoredArm) -> None:
         if key not in found or key in missing:
             reason = f"{side}: {stored.run.folder.name} has no such row"
             owed.faults.append(Fault(side=side, verdict="missing", reason=reason))
+        elif wrong := _wrong_median(found[key]):
+            owed.faults.append(Fault(side=side, verdict="broken", reason=f"{side}: {wrong}"))
         elif found[key].status in ("ok", "parity_failed"):
             owed.of(side).append(_measurement(found[key]))
         else:
@@ -95,9 +99,18 @@ def _measurement(row: Row) -> Measurement:
     )
 
 
+def _wrong_median(row: Row) -> str:
+    """Which stored speed is not the median of its samples; empty if all are."""
+    speeds = {"prefill": row.metrics.prefill_tps, "decode": row.metrics.decode_tps} if row.metrics else {}
+    for name, speed in speeds.items():
+        if speed is not None and not is_median(speed.median, speed.samples):
+            return f"{name}: {speed.median:g} tokens/s is not the median of its {len(speed.samples)} samples"
+    return ""
+
+
 def _times(speed: Spread | None, tokens: int) -> Samples | None:
     """Microseconds for so many tokens, from tokens per second."""
     if speed is None:
         return None
     values = tuple(1e6 * tokens / value for value in speed.samples)
-    return Samples(unit="us", values=values, median=1e6 * tokens / speed.median, stderr=0.0)
+    return Samples(unit="us", values=values, median=statistics.median(values), stderr=0.0)

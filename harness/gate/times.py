@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.gate.arms import SIDES, Side
 from harness.gate.evidence import RowEvidence
 from harness.gate.schema import Verdict
+from harness.sampling import is_median
 from harness.schema import Measurement, Samples
 from harness.statistics import Judgement, Policy, judge, log_ratios
 
@@ -78,19 +80,35 @@ def _settled(judgement: Judgement, pairs: Sequence[tuple[Samples, Samples]]) -> 
 
 
 def _fault(row: RowEvidence, metric: TimeMetric) -> Timed | None:
-    """What makes every statistic of the row meaningless."""
-    for side, measured in (("base", row.base), ("head", row.head)):
-        for one in measured:
-            samples = _samples(one, metric)
-            if one.status in ("throttled", "parity_failed"):
-                return Timed(verdict="cannot_tell", reason=f"{side}: {one.reason or one.status.replace('_', ' ')}")
-            if samples is None:
-                return Timed(verdict="broken", reason=f"{side} was not timed")
-            if one.limit:
-                return Timed(verdict="broken", reason=f"{side}: {one.limit}")
-            if not samples.values or not (0 < samples.median < math.inf):
-                return Timed(verdict="broken", reason=f"{side}: {samples.median:g} us is no time")
-    return None
+    """What makes every statistic of the row meaningless; what is broken comes before what cannot tell."""
+    found = [_unfit(one, metric, side) for side in SIDES for one in row.of(side)]
+    faults = sorted((fault for fault in found if fault is not None), key=lambda fault: fault.verdict != "broken")
+    return faults[0] if faults else None
+
+
+def _unfit(one: Measurement, metric: TimeMetric, side: Side) -> Timed | None:
+    """Why what one process timed is no figure of the row."""
+    samples = _samples(one, metric)
+    if one.status in ("throttled", "parity_failed"):
+        return Timed(verdict="cannot_tell", reason=f"{side}: {one.reason or one.status.replace('_', ' ')}")
+    if samples is None:
+        return Timed(verdict="broken", reason=f"{side} was not timed")
+    if one.limit:
+        return Timed(verdict="broken", reason=f"{side}: {one.limit}")
+    if not samples.values or not (0 < samples.median < math.inf):
+        return Timed(verdict="broken", reason=f"{side}: {samples.median:g} us is no time")
+    if not is_median(samples.median, samples.values):
+        shown = f"{samples.median:g} us is not the median of its {len(samples.values)} samples"
+        return Timed(verdict="broken", reason=f"{side}: {shown}, which is {statistics.median(samples.values):g} us")
+    warm_up = _not_flat(one, metric)
+    return Timed(verdict="broken", reason=f"{side}: {warm_up}") if warm_up else None
+
+
+def _not_flat(one: Measurement, metric: TimeMetric) -> str:
+    """What is said of the warm-up before this metric; words that name neither metric are of both."""
+    others = tuple(f"{other}: " for other in TIME_METRICS if other != metric)
+    parts = (part for part in one.warm_up.split("; ") if part and not part.startswith(others))
+    return next(parts, "")
 
 
 def _throttled(pairs: Sequence[tuple[Samples, Samples]]) -> str:

@@ -110,6 +110,8 @@ class Judge:
         if timed.verdict != "slower":
             return timed.verdict, timed.reason, ""
         again = self._again(row, metric)
+        if again is not None and again.verdict == "broken":
+            return "broken", f"slower at first, and while that was confirmed {again.reason}", NOT_CONFIRMED
         if again is None or again.ratio is None:
             return "cannot_tell", "slower, and the confirmation was not measured", NOT_CONFIRMED
         assert self.confirmation is not None

@@ -115,3 +115,70 @@ def test_bits_that_differ_in_the_confirmation_alone_are_wrong(tmp_path: Path) ->
     assert (one(result, 24, "parity").verdict, result.exit_code) == ("wrong", 1)
     assert result.parity.checks[0].failed == 1
     assert "3 of 1000 values differ" in result.parity.first_divergence
+
+
+NOT_FLAT = "the warm-up of 20.0 s did not become flat within 0.5 %"
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+@pytest.mark.parametrize(("words", "spoiled"), [(f"decode: {NOT_FLAT}", {"decode"}), (NOT_FLAT, {"decode", "prefill"})])
+def test_a_warm_up_that_never_became_flat_breaks_what_was_sampled_behind_it(
+    tmp_path: Path, side: str, words: str, spoiled: set[str]
+) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return msgspec.structs.replace(measured, warm_up=words) if (act.side, act.pair) == (side, 3) else measured
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    broken = {row.metric: row.reason for row in result.rows if row.verdict == "broken"}
+    assert broken == dict.fromkeys(spoiled, f"{side}: {words}")
+    assert (one(result, 24, "parity").verdict, result.exit_code) == ("same", 2)
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_median_that_is_not_that_of_its_samples_is_broken(tmp_path: Path, side: str) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        if (act.side, act.pair) != (side, 0):
+            return measured
+        assert measured.decode is not None
+        return msgspec.structs.replace(measured, decode=msgspec.structs.replace(samples(2500.0), median=2501.0))
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    row = one(result, 24, "decode")
+    assert (row.verdict, result.exit_code) == ("broken", 2)
+    assert row.reason == f"{side}: 2501 us is not the median of its 50 samples, which is 2500 us"
+    assert one(result, 24, "prefill").verdict == "same"
+
+
+def test_a_broken_time_is_not_hidden_by_one_that_cannot_tell(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        if act.side == "base":
+            return msgspec.structs.replace(measured, status="throttled", reason="too hot")
+        return msgspec.structs.replace(measured, warm_up=f"decode: {NOT_FLAT}")
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    assert (one(result, 24, "decode").verdict, one(result, 24, "prefill").verdict) == ("broken", "cannot_tell")
+    assert result.exit_code == 2
+
+
+def test_a_confirmation_that_is_broken_confirms_nothing_and_is_broken(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        slow = scaled(measured, 1.05) if act.side == "head" else measured
+        return msgspec.structs.replace(slow, warm_up=f"decode: {NOT_FLAT}") if act.stage == "confirm" else slow
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    row = one(result, 24, "decode")
+    assert (row.verdict, row.confirmation, result.exit_code) == ("broken", "not confirmed", 2)
+    assert row.reason == f"slower at first, and while that was confirmed base: decode: {NOT_FLAT}"
+
+
+def test_a_canary_whose_median_is_not_that_of_its_samples_has_moved(tmp_path: Path) -> None:
+    def answer(act: Act, told: ProcessAnswer) -> ProcessAnswer:
+        sung = [
+            msgspec.structs.replace(one, samples=msgspec.structs.replace(one.samples, values=(90.0, 91.0, 92.0)))
+            for one in told.canaries
+        ]
+        return msgspec.structs.replace(told, canaries=tuple(sung))
+
+    result = gate(tmp_path, Machine(answer=answer), plan(24))
+    assert {canary.reason for canary in result.canaries} == {"a median that is not that of its samples"}
+    assert result.exit_code == 3

@@ -12,6 +12,7 @@ import pytest
 from harness.errors import BadCall
 from harness.gate.runs import judge_runs
 from harness.gate.schema import GateResult, RowVerdict, encode
+from harness.measure import spread
 from harness.schema import Metrics, Row
 from harness.schema import Path as Engaged
 from reports.gate_verdict import exit_code
@@ -123,7 +124,7 @@ def test_times_of_two_runs_are_shown_and_never_a_verdict(tmp_path: Path) -> None
     assert base[0].metrics is not None
     speed = base[0].metrics.decode_tps
     assert speed is not None
-    half = msgspec.structs.replace(speed, median=speed.median / 2)
+    half = spread([value / 2 for value in speed.samples])
     head = [msgspec.structs.replace(base[0], metrics=msgspec.structs.replace(base[0].metrics, decode_tps=half))]
     result = compared(tmp_path, base, [*head, *base[1:]])
     time = found(result, "cannot_tell", "decode")[0]
@@ -131,6 +132,19 @@ def test_times_of_two_runs_are_shown_and_never_a_verdict(tmp_path: Path) -> None
     assert time.head_us == pytest.approx(2e6 / speed.median)
     assert result.exit_code == 3
     assert "8 times of separate runs, not paired" in markdown(result)
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_stored_median_that_is_not_that_of_its_samples_is_broken(tmp_path: Path, side: str) -> None:
+    rows = [ok(row) for row in ON_GPU]
+    assert rows[0].metrics is not None
+    assert rows[0].metrics.decode_tps is not None
+    forged = msgspec.structs.replace(rows[0].metrics.decode_tps, median=1.5)
+    odd = [msgspec.structs.replace(rows[0], metrics=msgspec.structs.replace(rows[0].metrics, decode_tps=forged))]
+    result = compared(tmp_path, *((odd + rows[1:], rows) if side == "base" else (rows, odd + rows[1:])))
+    words = f"{side}: decode: 1.5 tokens/s is not the median of its {len(forged.samples)} samples"
+    assert [row.reason for row in found(result, "broken", "parity")] == [words]
+    assert result.exit_code == 2
 
 
 def test_times_of_two_gpus_are_not_set_beside_each_other(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from suites.selftest.planting import Fault
 
 _FAKES = "suites/harness/gate_fakes.py"
 _GATE = "suites/harness/test_gate.py::"
+_HOLES = "suites/harness/test_gate_holes.py::"
+_RUNS = "suites/harness/test_gate_runs.py::"
 _ACCEPT = "suites/harness/test_gate_accept.py::"
 _ARMS = "suites/harness/test_gate_arms.py::"
 _COUNTS = "suites/harness/test_gate_counts.py::"
@@ -116,9 +118,30 @@ GATE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a-time-beyond-the-machine-passes-the-gate",
         file="harness/gate/times.py",
-        old="            if one.limit:\n",
-        new="            if one.limit and not samples.values:\n",
+        old="    if one.limit:\n",
+        new="    if one.limit and not samples.values:\n",
         checks=(f"{_GATE}test_what_the_machine_cannot_do_is_broken",),
+    ),
+    Fault(
+        name="a-warm-up-that-never-became-flat-is-no-matter",
+        file="harness/gate/times.py",
+        old='    return Timed(verdict="broken", reason=f"{side}: {warm_up}") if warm_up else None',
+        new="    return None",
+        checks=(f"{_HOLES}test_a_warm_up_that_never_became_flat_breaks_what_was_sampled_behind_it",),
+    ),
+    Fault(
+        name="a-median-is-believed",
+        file="harness/gate/times.py",
+        old="    if not is_median(samples.median, samples.values):",
+        new="    if not is_median(samples.median, [samples.median]):",
+        checks=(f"{_HOLES}test_a_median_that_is_not_that_of_its_samples_is_broken",),
+    ),
+    Fault(
+        name="a-stored-median-is-believed",
+        file="harness/gate/stored.py",
+        old="if speed is not None and not is_median(speed.median, speed.samples):",
+        new="if speed is not None and not is_median(speed.median, [speed.median]):",
+        checks=(f"{_RUNS}test_a_stored_median_that_is_not_that_of_its_samples_is_broken",),
     ),
     Fault(
         name="nothing-launched-is-a-measurement",
