@@ -24,6 +24,7 @@ from harness.progress import row_name
 from harness.schema import Environment, Gpu, Record
 from harness.statistics import Policy
 from harness.store import read_record, write_record
+from harness.words import plural
 
 AA_SCHEMA = 1
 PLAN_FILE, RESULT, NOISE = "aa-plan.json", "aa.json", "noise.toml"
@@ -209,9 +210,9 @@ def _in_time(base: Sequence[float], head: Sequence[float]) -> list[float]:
 
 def _headline(code: int, owed: int, rows: Sequence[RowNoise], faults: Sequence[AaFault], plan: AaPlan) -> str:
     word = {0: "PASS", 1: "PARITY FAILURE", 2: "BROKEN", 3: "CANNOT TELL"}[code]
-    parts = [f"{owed} row{'s' if owed != 1 else ''} x {plan.processes} processes"]
+    parts = [f"{plural(owed, 'row')} x {plan.processes} processes"]
     if plan.timed:
         alarms, splits = sum(row.false_alarms for row in rows), sum(row.splits for row in rows)
-        parts.append(f"{alarms} false alarms in {splits} labellings")
-    parts.append(f"{len(faults)} faults" if faults else "no fault")
+        parts.append(f"{plural(alarms, 'false alarm')} in {plural(splits, 'labelling')}")
+    parts.append(plural(len(faults), "fault") if faults else "no fault")
     return f"{word}: {', '.join(parts)}"

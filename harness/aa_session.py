@@ -22,6 +22,7 @@ from harness.rules import CAREFUL, quick
 from harness.runner import WORKER
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically, write_record
+from harness.words import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,9 @@ class AaInterrupted(KeyboardInterrupt):
 
     def __init__(self, folder: Path) -> None:
         kept = len(list((folder / "processes").glob("*.json")))
-        super().__init__(f"interrupted: {kept} processes are kept; go on with: zeroulp aa --resume {folder}")
+        super().__init__(
+            f"interrupted: {plural(kept, 'process is', 'processes are')} kept; go on with: zeroulp aa --resume {folder}"
+        )
 
 
 def start_aa(

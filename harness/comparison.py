@@ -16,6 +16,7 @@ from harness.errors import BadCall
 from harness.progress import row_name
 from harness.schema import Check, Environment, PlannedRow, Record, Row, Samples, Spread
 from harness.store import StoredRun
+from harness.words import plural
 
 COMPARISON_SCHEMA = 1
 FLOOR = 0.02  # of a time's median
@@ -94,7 +95,9 @@ def row_of(found: Comparison, key: str) -> RowPair:
     rows = [row for row in found.rows if row.key.startswith(key)]
     if len(rows) != 1 or not key:
         known = ", ".join(row.key for row in found.rows[:3])
-        raise BadCall(f"--explain {key!r}: {len(rows)} rows have such a key, expected one, such as {known}")
+        raise BadCall(
+            f"--explain {key!r}: {plural(len(rows), 'row has', 'rows have')} such a key, expected one, such as {known}"
+        )
     return rows[0]
 
 

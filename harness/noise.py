@@ -22,6 +22,7 @@ from harness.errors import BadCall
 from harness.gate.times import TimeMetric
 from harness.schema import Gpu, Record
 from harness.statistics import SLOWER, Policy, decide, smallest_visible
+from harness.words import plural
 
 Floats = NDArray[np.float64]
 NoiseClass = Literal["quiet", "normal", "noisy", "ungateable"]
@@ -89,7 +90,7 @@ def fit_noise(medians: Sequence[float]) -> Fit:
     processes: the median of it is divided out, its quantiles give the interval.
     """
     if len(medians) < FEWEST:
-        raise BadCall(f"{len(medians)} processes: expected at least {FEWEST} to fit their noise")
+        raise BadCall(f"{plural(len(medians), 'process', 'processes')}: expected at least {FEWEST} to fit their noise")
     if not all(0 < median < math.inf for median in medians):
         raise BadCall(f"medians of processes {', '.join(f'{median:g}' for median in medians)} us: expected times")
     raw = float(_trimmed(np.log(np.asarray(medians, dtype=np.float64))[None])[0])

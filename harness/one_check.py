@@ -18,6 +18,7 @@ from harness.matrix import ModelChoice, expand
 from harness.proof import PAIRS, flipped
 from harness.proven import prove_one, row_tokens
 from harness.schema import FOREIGN, Check, Plan, PlannedRow
+from harness.words import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,10 @@ def find_row(plan: Plan, key: str) -> PlannedRow:
     rows = [row for row in plan.rows if row.key.startswith(key) or row.id == key]
     if len(rows) != 1:
         known = ", ".join(row.key for row in plan.rows[:3])
-        raise BadCall(f"row {key!r}: {len(rows)} rows of the run have such a key, expected one, such as {known}")
+        raise BadCall(
+            f"row {key!r}: {plural(len(rows), 'row')} of the run {'has' if len(rows) == 1 else 'have'} such a key, "
+            f"expected one, such as {known}"
+        )
     return rows[0]
 
 

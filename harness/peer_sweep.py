@@ -14,6 +14,7 @@ from harness.planning import Planned, Sweep
 from harness.progress import SweepProgress
 from harness.schema import ModelFacts, Peer, PlannedRow, Shape
 from harness.store import PEERS, append_peers, read_peers, utc_now
+from harness.words import plural
 
 
 class Peers:
@@ -116,7 +117,8 @@ def from_file(path: Path, targets: Sequence[Target]) -> list[Peer]:
 def _summary(records: Sequence[Peer]) -> str:
     ok = sum(record.status == "ok" for record in records)
     return (
-        f"{ok} figures stand beside our rows, {len(records) - ok} entries belong to none and are listed in the report"
+        f"{plural(ok, 'figure stands', 'figures stand')} beside our rows,"
+        f" {plural(len(records) - ok, 'entry belongs', 'entries belong')} to none and listed in the report"
     )
 
 

@@ -20,6 +20,7 @@ from harness.progress import SweepProgress
 from harness.runner import WORKER
 from harness.schema import ModelFacts, PlannedRow, row_key
 from harness.where import parse_where
+from harness.words import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,9 @@ def selected(sweep: Sweep) -> list[RowConfig]:
     wanted = parse_where(sweep.where, ROW_FIELDS)
     chosen = [row for row in rows if wanted(row.fields())]
     if not chosen:
-        raise BadCall(f"--where {sweep.where!r}: none of the {len(rows)} rows on device {sweep.device} matches")
+        raise BadCall(
+            f"--where {sweep.where!r}: none of the {plural(len(rows), 'row')} on device {sweep.device} matches"
+        )
     return chosen
 
 

@@ -18,6 +18,7 @@ import msgspec
 from harness.errors import BadCall
 from harness.schema import Environment, Imported, Peer, Plan, PlannedRow, Row
 from harness.upgrade import decode
+from harness.words import plural
 
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
 ROWS, PEERS, IMPORTED = "rows.jsonl", "peers.jsonl", "imported.jsonl"
@@ -158,12 +159,18 @@ def read_run(folder: Path) -> StoredRun:
     others = [name for name in rows.keys() & owed.keys() if not _stands_for(rows[name], owed[name])]
     rows = {name: row for name, row in rows.items() if name not in others}
     if others:
-        problems.append(f"{len(others)} rows are of another model, shape, toggles or device than planned: not shown")
+        problems.append(
+            f"{plural(len(others), 'row is', 'rows are')} of another model, shape, toggles or device "
+            "than planned: not shown"
+        )
     if foreign:
-        problems.append(f"{foreign} rows were made with other code or another matrix than the plan's and are not shown")
+        problems.append(
+            f"{plural(foreign, 'row was', 'rows were')} made with other code or another matrix "
+            "than the plan's: not shown"
+        )
     elsewhere = sum(row.environment != environment.id for row in rows.values())
     if elsewhere:
-        problems.append(f"{elsewhere} rows were made in another environment than the one shown")
+        problems.append(f"{plural(elsewhere, 'row was', 'rows were')} made in another environment than the one shown")
     return StoredRun(
         folder=folder,
         plan=plan,

@@ -31,6 +31,7 @@ from harness.store import (
     utc_now,
     write_record,
 )
+from harness.words import plural
 
 PROBE_SECONDS = 900.0  # a cold host device compiles every kernel
 FINAL: frozenset[Status] = frozenset(("ok", "parity_failed", "not_applicable"))  # not made again on resume
@@ -42,7 +43,8 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, folder: Path, done: int, total: int) -> None:
         super().__init__(
-            f"interrupted: {done} of {total} rows are kept; make the others with: bench-allrows --resume {folder}"
+            f"interrupted: {done} of {plural(total, 'row is', 'rows are')} kept; "
+            f"make the others with: bench-allrows --resume {folder}"
         )
         self.folder = folder
 

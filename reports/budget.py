@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeGuard
 
+from harness.words import plural
 from reports.document import Block, Document, Paragraph, Table
 from reports.markdown import table_row
-from reports.units import plural
 
 _NOTE = 160  # bytes at most that one table's note of what was cut adds, its share of the reason on top included
 

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.gate.schema import GateResult, ParityCheck, RowVerdict, Verdict
+from harness.words import plural
 from reports.document import Tone
 from reports.text import one_line
-from reports.units import plural
 from reports.verdict import EXIT_CODES, PRECEDENCE
 
 HEADLINE = 240  # characters of a gate's own headline

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from harness.errors import BadCall
 from harness.gate.schema import GateResult
+from harness.words import plural
 from reports import budget, html, selftest
 from reports.document import Document
 from reports.gate_verdict import advice, contradiction, counted, exit_code, headline, parity_failed
 from reports.markdown import render_comment
 from reports.sections import gate_environment, gate_parity, gate_rows
 from reports.text import one_line
-from reports.units import plural
 from reports.verdict import EXIT_CODES
 
 MARKER = "<!-- zeroulp:pr -->"  # first line of the comment: by it the comment is found again and edited

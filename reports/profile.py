@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from harness.profile import KernelRow, Profile
 from harness.schema import Ceiling
+from harness.words import plural
 from reports.roofline import READ, Point, per_second
 from reports.text import one_line
-from reports.units import count, percent, plural, short
+from reports.units import count, percent, short
 from reports.verdict import EXIT_CODES, MOST_PERCENT_OF_CEILING, Verdict
 
 GAPS = "gaps between kernels"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.gate.schema import SelftestScore
 from harness.selftest import SELFTEST, read_selftest
+from harness.words import plural
 from reports.text import one_line
-from reports.units import plural
 
 MOST_NAMES = 20  # of planted faults that were missed
 

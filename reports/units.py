@@ -46,11 +46,6 @@ def spread(value: Spread | None) -> str:
     return f"{_speed(value.median)} ({_speed(value.min)} to {_speed(value.max)})"
 
 
-def plural(number: int, one: str, many: str = "") -> str:
-    """1 row, 2 rows, 1,000 rows."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def _speed(value: float) -> str:
     return short(value) if abs(value) >= 1e5 else _three_digits(value)
 

@@ -10,10 +10,11 @@ from typing import Literal, TypeAlias
 from harness.command_proof import ORACLES
 from harness.schema import FOREIGN, Ceiling, Check, Row, When
 from harness.store import StoredRun
+from harness.words import plural
 from reports.document import Tone
 from reports.roofline import row_points
 from reports.text import one_line
-from reports.units import percent, plural
+from reports.units import percent
 
 MOST_PERCENT_OF_CEILING = 105.0  # of a measured ceiling; above it the clock, the bytes or the ceiling is wrong
 

@@ -28,6 +28,7 @@ from harness.measure import spread
 from harness.profile import KernelRow, Profile
 from harness.schema import Ceiling, Environment, ModelFacts, Spread
 from harness.store import utc_now
+from harness.words import plural
 from harness.work_model import decode_work, prefill_work
 from reference.spec.model import Model
 
@@ -188,8 +189,8 @@ class _Bench:
     def _profile(self, recorded: Recorded) -> Profile:
         session, model, started = self._session, self._model, utc_now()
         found = groups([call(launch) for launch in recorded.launches], step_facts(model, recorded))
-        text = f"{len(recorded.launches)} launches in {len(found)} groups"
-        self._say(f"step of {recorded.rows} rows at position {recorded.position}: {text}")
+        text = f"{plural(len(recorded.launches), 'launch', 'launches')} in {plural(len(found), 'group')}"
+        self._say(f"step of {plural(recorded.rows, 'row')} at position {recorded.position}: {text}")
         timer = StepTimer(self._device, recorded, pdl=session.toggles.pdl == "on")
         try:
             step_us = timer.step_us()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.options import FILE, json_option
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.comparison import Comparison, Figure, RowPair
@@ -87,7 +88,7 @@ def _print(found: Comparison, shown: list[RowPair]) -> None:
     alone = [sum(row.found == side for row in found.rows) for side in ("only a", "only b")]
     verdict = "" if both else "CANNOT TELL: "
     click.echo(
-        f"{verdict}{len(both)} rows in both, {moved_count} moved; {alone[0]} only in {found.a}, "
+        f"{verdict}{plural(len(both), 'row')} in both, {moved_count} moved; {alone[0]} only in {found.a}, "
         f"{alone[1]} only in {found.b}"
     )
 

@@ -14,6 +14,7 @@ import click
 from harness.cli.edge import cache_folder
 from harness.cli.options import FILE, json_option, read_tokens, require_place, toggle_option, tokens_options
 from harness.errors import BadCall
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.adapters.engine import SessionEngine
@@ -119,7 +120,7 @@ def generate(
     opened = open_file(model)
     needed = len(ids) + count
     if context is not None and needed > context:
-        raise BadCall(f"{len(ids)} tokens and {count} to generate: the context holds {context} positions")
+        raise BadCall(f"{plural(len(ids), 'token')} and {count} to generate: the context holds {context} positions")
     engaged: Mapping[str, Engagement] = {}
     speed: float | None = None
     if name == "oracle":
@@ -174,7 +175,7 @@ def _oracle_logits(model: Model, ids: list[int], form: str, settings: Sequence[s
     from harness.adapters import oracle
 
     if context is not None and len(ids) > context:
-        raise BadCall(f"{len(ids)} tokens: the context holds {context} positions")
+        raise BadCall(f"{plural(len(ids), 'token')}: the context holds {context} positions")
     kv = _kv(form, settings)
     return oracle.ideal_logits(model, ids) if form == "ideal" else oracle.exact_logits(model, ids, kv=kv)
 

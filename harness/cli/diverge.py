@@ -14,6 +14,7 @@ from harness.cli.edge import cache_folder
 from harness.cli.kernels import chosen_model
 from harness.cli.options import FILE, json_option, read_tokens, require_place
 from harness.errors import BadCall
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.adapters.diverge.script import Script, Side
@@ -146,7 +147,7 @@ class _Setting:
             if self._steps is None:
                 steps = min(steps, len(ids) - 1)
             if steps > len(ids):
-                raise BadCall(f"-n {steps}: only {len(ids)} tokens are given")
+                raise BadCall(f"-n {steps}: only {plural(len(ids), 'token is', 'tokens are')} given")
         ids = checked_tokens(model, ids)
         return Script(model=model, name=model_text, sha256=file.facts.sha256, ids=ids, decoded=steps)
 
@@ -206,7 +207,9 @@ def _record(
     if as_json:
         click.echo(json.dumps({**facts, "rows": int(tape.present.sum()), "caveats": tape.head.caveats}, indent=2))
         return 0
-    click.echo(f"{file}: {side.run}, {facts['taps']} taps at {facts['positions']} positions")
+    click.echo(
+        f"{file}: {side.run}, {plural(len(tape.head.points), 'tap')} at {plural(len(tape.head.tokens), 'position')}"
+    )
     for caveat in tape.head.caveats:
         click.echo(f"  {caveat}")
     return 0

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from harness.words import plural
+
 if TYPE_CHECKING:
     from harness.divergence import Divergence, Element
 
 
 def lines(result: Divergence, *, stored: bool) -> list[str]:
     """The verdict and what a person needs to go on; `stored` if both sides are tapes of earlier runs."""
-    amount = f"{result.taps} taps at {result.positions} positions, {result.rows:,} rows, {result.values:,} values"
+    at = f"{plural(result.taps, 'tap')} at {plural(result.positions, 'position')}"
+    amount = f"{at}, {plural(result.rows, 'row')}, {plural(result.values, 'value')}"
     bound = f" within {result.ulps} ulps" if result.ulps else ""
     remarks = [f"  {text}" for text in result.remarks]
     where = result.where

@@ -13,6 +13,7 @@ import click
 from harness.cli import edge
 from harness.cli.options import FILE, json_option
 from harness.errors import BadCall
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.selftest import Selftest
@@ -109,7 +110,7 @@ def _plan(faults: tuple[str, ...], size: int | None, seed: int | None, device: s
         names = sample(names, size, seed)
         words += ["--sample", str(size), "--seed", str(seed)]
     command = shlex.join(words)
-    click.echo(f"{len(names)} fault{'s' if len(names) != 1 else ''}; the same again: {command}", err=True)
+    click.echo(f"{plural(len(names), 'fault')}; the same again: {command}", err=True)
     return CampaignPlan(names=names, device=device, code=code_here(), seed=seed, started=utc_now(), command=command)
 
 

@@ -9,6 +9,7 @@ import click
 
 from harness.cli.options import json_option
 from harness.errors import BadCall
+from harness.words import plural
 
 FOLDERS = click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -57,7 +58,10 @@ def index(folders: tuple[Path, ...], output: Path | None, as_json: bool) -> None
         click.echo(json.dumps({**facts, "problems": list(made.problems)}))
         return
     _tell(made.problems)
-    click.echo(f"{made.path}: {made.rows} rows and {made.imported} imported figures of {made.runs} runs")
+    click.echo(
+        f"{made.path}: {plural(made.rows, 'row')} and {plural(made.imported, 'imported figure')} "
+        f"of {plural(made.runs, 'run')}"
+    )
 
 
 @store.command()
@@ -82,7 +86,7 @@ def export(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
         click.echo(json.dumps({"csv": str(output), "rows": len(table), "problems": problems}))
         return
     _tell(problems)
-    click.echo(f"{output}: {len(table)} rows")
+    click.echo(f"{output}: {plural(len(table), 'row')}")
 
 
 @store.command("import")
@@ -107,7 +111,7 @@ def import_(files: tuple[Path, ...], into: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(into), "new": added.new, "known": added.known}))
         return
-    click.echo(f"{into}: {added.new} figures added, {added.known} were there")
+    click.echo(f"{into}: {plural(added.new, 'figure')} added, {added.known} were there")
 
 
 @store.command()
@@ -131,7 +135,10 @@ def merge(runs: tuple[Path, ...], output: Path, as_json: bool) -> None:
         click.echo(json.dumps({**facts, "problems": list(made.problems)}))
         return
     _tell(made.problems)
-    click.echo(f"{made.folder}: {made.rows} rows of {made.runs} runs, {made.repeated} lines were in several")
+    click.echo(
+        f"{made.folder}: {plural(made.rows, 'row')} of {plural(made.runs, 'run')}, "
+        f"{plural(made.repeated, 'line was', 'lines were')} in several"
+    )
 
 
 def _tell(problems: tuple[str, ...] | list[str]) -> None:

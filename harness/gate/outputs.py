@@ -7,6 +7,7 @@ import xml.etree.ElementTree as xml
 from collections.abc import Iterable
 
 from harness.gate.schema import GateResult, RowVerdict
+from harness.words import plural
 
 MOST_ANNOTATIONS = 10  # a forge shows no more of a step
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -38,7 +39,9 @@ def forge_lines(result: GateResult) -> list[str]:
     lines = [_command(f"{row.verdict}: {row.metric}", f"{row.label}: {told(row)}") for row in bad]
     if len(lines) > MOST_ANNOTATIONS:
         more = len(lines) - MOST_ANNOTATIONS + 1
-        lines[MOST_ANNOTATIONS - 1 :] = [_command("zeroulp gate", f"{more} more rows fail; see summary.md")]
+        lines[MOST_ANNOTATIONS - 1 :] = [
+            _command("zeroulp gate", f"{plural(more, 'more row fails', 'more rows fail')}; see summary.md")
+        ]
     if result.exit_code != 0 and not lines:
         return [_command("zeroulp gate", result.headline, level="warning" if result.exit_code == 3 else "error")]
     return lines
@@ -51,7 +54,7 @@ def told(row: RowVerdict) -> str:
         change = f"{_percent(row.ratio)} time"
         if row.low is not None and row.high is not None:
             change += f" ({_percent(row.low)} to {_percent(row.high)})"
-        parts.append(f"{change}, {row.pairs} pairs")
+        parts.append(f"{change}, {plural(row.pairs, 'pair')}")
     parts += [text for text in (row.confirmation, row.reason) if text]
     return "; ".join(parts) or row.verdict.replace("_", " ")
 

@@ -22,6 +22,7 @@ from harness.schema import Environment, PlannedRow, Record
 from harness.store import read_record, require_folder, write_record
 from harness.sweep import probe_device
 from harness.where import fields, parse_where
+from harness.words import plural
 
 
 class PlannedModel(Record, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ def plan_stored(
     wanted = parse_where(where, ROW_FIELDS) if where else None
     rows = tuple(row for row in owed if wanted is None or wanted(fields(row)))
     if not rows:
-        raise BadCall(f"--where {where!r}: none of the {len(owed)} rows of the runs matches")
+        raise BadCall(f"--where {where!r}: none of the {plural(len(owed), 'row')} of the runs matches")
     return (PlannedModel(path="", rows=rows),), (), stored["head"].run.environment
 
 

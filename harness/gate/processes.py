@@ -16,6 +16,7 @@ from harness.rules import Rules
 from harness.runner import Finished, Pool, Started, Task, run
 from harness.schema import Ceiling, PlannedRow, ProcessAnswer, Record
 from harness.store import write_atomically
+from harness.words import plural
 
 Stage = Literal["pairs", "confirm", "recheck"]
 Runner = Callable[[Iterable[Task], Pool], Iterator[Started | Finished]]
@@ -156,7 +157,7 @@ class Bench:
     def _line(self, outcome: Outcome, seconds: float, left: int) -> str:
         step = outcome.step
         model = step.rows[0].model
-        rows = f"{len(step.rows)} row{'s' if len(step.rows) != 1 else ''}"
+        rows = plural(len(step.rows), "row")
         what = {"pairs": f"pair {step.pair + 1}", "confirm": f"confirmation {step.pair + 1}", "recheck": "check again"}
         line = f"{what[step.stage]:<16} {step.side} {model.name} {model.quant}, {rows}  {seconds:.1f} s"
         if outcome.reason:

@@ -25,6 +25,7 @@ from harness.gate.verdicts import Confirmation, Judge, exit_code, headline
 from harness.schema import FOREIGN, Gpu, PlannedRow
 from harness.statistics import Direction, Policy, one_sided
 from harness.where import telling
+from harness.words import plural
 
 HOST_NOTE = "times: not measured on an emulated device; parity, engaged paths and counts are gated"
 FOREIGN_NOTE = "times: an engine that is not ours reports its own, in separate runs; parity alone is gated"
@@ -120,7 +121,11 @@ def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
         for key, row in found.confirmation.evidence.rows.items():
             evidence.rows[key].confirmed.extend(row.head)
     discarded = _discarded(evidence)
-    found.notes += (f"{discarded} samples were discarded while the GPU was throttled",) if discarded else ()
+    found.notes += (
+        (f"{plural(discarded, 'sample was', 'samples were')} discarded while the GPU was throttled",)
+        if discarded
+        else ()
+    )
     return found
 
 

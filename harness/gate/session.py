@@ -32,6 +32,7 @@ from harness.schema import FOREIGN
 from harness.selftest import of_other_code, score_of
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically
+from harness.words import plural
 
 JUNIT = "junit.xml"
 PROBE_FOLDER = "probe"
@@ -71,7 +72,7 @@ class GateInterrupted(KeyboardInterrupt):
 
     def __init__(self, folder: Path) -> None:
         kept = len(list((folder / "processes").glob("*.json")))
-        words = "1 process is" if kept == 1 else f"{kept} processes are"
+        words = plural(kept, "process is", "processes are")
         super().__init__(f"interrupted: {words} kept; go on with: zeroulp gate --resume {folder}")
         self.folder = folder
 

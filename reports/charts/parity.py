@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from harness.words import plural
 from reports.charts.style import FONT, Theme, dress, headline, new_figure
 from reports.frames import common, describe, naming
 from reports.text import label
-from reports.units import plural, short
+from reports.units import short
 from reports.verdict import OUTCOMES
 
 FIRST_EXTRA = 0.5  # of a column

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.words import plural
 from reports.charts.style import FONT, WIDTH, Theme, bar_labels, dress, headline, legend_above, new_figure
 from reports.profile import GAPS, Bar, Pair, bars, model_name, title
 from reports.text import label
-from reports.units import percent, plural
+from reports.units import percent
 
 MOST_BARS = 40  # of one panel; the shortest are added up into one
 BAR_INCHES, PANEL_INCHES = 0.27, 1.1

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from harness.words import plural
 from reports.charts.style import FONT, TALLEST, Theme, bar_labels, dress, headline, legend_above, new_figure
 from reports.frames import common, describe, naming
 from reports.peers import Beside
 from reports.text import label
-from reports.units import count, plural, short
+from reports.units import count, short
 
 MOST_BARS = 48  # of one panel
 BAR_INCHES, PANEL_INCHES = 0.22, 0.95

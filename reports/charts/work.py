@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.words import plural
 from reports.charts.style import FONT, Theme, bar_labels, dress, headline, legend_above, new_figure
 from reports.frames import common, configuration_columns, deciding, describe, varying
 from reports.text import label
-from reports.units import count, plural, short
+from reports.units import count, short
 
 MOST_BARS = 24  # of one panel
 LARGEST_RATIO = 100  # of two bars on a linear scale; above it the small ones vanish

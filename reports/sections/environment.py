@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from harness.schema import Environment
 from harness.store import StoredRun
+from harness.words import plural
 from reports.document import Block, Paragraph, Section, Table, table
 from reports.reproduce import configuration, typed
 from reports.text import one_line
-from reports.units import count, plural, short
+from reports.units import count, short
 from reports.verdict import outcome
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from harness.gate.schema import Arm, CanaryVerdict, GateResult
+from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Section, Table, table
 from reports.reproduce import typed
 from reports.sections.environment import machine
 from reports.sections.gate_rows import NONE, change
 from reports.text import one_line
-from reports.units import plural
 
 SHA = 12  # characters of a commit or tree that are shown
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from harness.command_proof import ORACLES
 from harness.gate.schema import GateResult, ParityCheck
+from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Section, Table, Tone, table
 from reports.gate_verdict import check_failed, parity_failed
 from reports.reproduce import typed
 from reports.text import one_line
-from reports.units import plural
 
 
 def section(result: GateResult) -> Section:

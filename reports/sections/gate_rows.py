@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from harness.gate.schema import GateResult, RowVerdict
+from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Section, Table, table
 from reports.gate_verdict import MOVED, VERDICTS, exit_code, in_reading_order, paired
 from reports.reproduce import typed
 from reports.text import one_line
-from reports.units import plural, short
+from reports.units import short
 
 NAME = 160  # characters of a row's words
 NONE = "—"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from harness.gate.schema import SelftestScore
 from harness.store import StoredRun
+from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Section, table
 from reports.reproduce import configuration
 from reports.selftest import in_words
 from reports.text import one_line
-from reports.units import plural
 from reports.verdict import EXIT_MEANINGS, OUTCOMES, Verdict, outcome, why
 
 MOST_ROWS = 40  # of the list of rows that did not end as they should

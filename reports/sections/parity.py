@@ -6,10 +6,10 @@ import pandas as pd
 
 from harness.schema import Check, Row
 from harness.store import StoredRun
+from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Picture, Section, Tone, table
 from reports.reproduce import command, configuration, typed
 from reports.text import one_line
-from reports.units import plural
 from reports.verdict import check_failure, failed
 
 MOST_FAILURES = 40

@@ -8,12 +8,13 @@ import pandas as pd
 
 from harness.schema import Peer
 from harness.store import StoredRun
+from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Section, Table, table
 from reports.frames import describe, naming
 from reports.peers import Beside, beside
 from reports.reproduce import typed
 from reports.text import one_line
-from reports.units import plural, spread
+from reports.units import spread
 
 MOST_COMMANDS = 4
 

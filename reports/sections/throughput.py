@@ -8,9 +8,10 @@ import pandas as pd
 
 from harness.schema import Row
 from harness.store import StoredRun
+from harness.words import plural
 from reports.document import Block, Paragraph, Picture, Section, table
 from reports.frames import configuration_columns, describe, naming, varying
-from reports.units import percent, plural, spread
+from reports.units import percent, spread
 
 KINDS = (("decode_tps_median", "decode"), ("prefill_tps_median", "prefill"))
 

@@ -67,7 +67,7 @@ def test_every_row_gets_its_noise(tmp_path: Path) -> None:
     machine = Machine()
     result = run(tmp_path, machine, plan(10, 20, processes=16))
     assert result.exit_code == 0
-    assert result.headline == "PASS: 2 rows x 16 processes, 0 false alarms in 1024 labellings, no fault"
+    assert result.headline == "PASS: 2 rows x 16 processes, 0 false alarms in 1,024 labellings, no fault"
     assert [act.side for act in machine.acts[:8]] == [side for pair in range(4) for side in order(pair)]
     assert len(machine.acts) == 16
     assert [(row.metric, row.fit.processes) for row in result.rows] == [("decode", 16), ("prefill", 16)] * 2
@@ -209,7 +209,7 @@ def test_times_of_the_host_device_are_refused(here: Path, capsys: pytest.Capture
         (["mine.toml", "--rounds", "7"], "--rounds 7: expected an even number, at least 8"),
         (["mine.toml", "--rounds", "6"], "--rounds 6: expected an even number, at least 8"),
         (["mine.toml", "--gpu", "GPU-1"], "--gpu GPU-1: the device is host"),
-        (["mine.toml", "--where", "prompt == 5"], "none of the 1 rows"),
+        (["mine.toml", "--where", "prompt == 5"], "none of the 1 row"),
         (["mine.toml", "--out", "."], "is not empty, expected a new folder"),
         (["--resume", "nothing"], "nothing/aa-plan.json: not the folder of an A/A run"),
         (["mine.toml", "--resume", "nothing"], "--resume takes matrix, options and folder from the run"),

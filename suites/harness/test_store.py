@@ -95,13 +95,13 @@ def test_rows_outside_the_plan_are_told(tmp_path: Path) -> None:
     append(folder, row("a"), row("x"), row("y"))
     run = read_run(folder)
     assert [found.id for found in run.rows] == ["a"]
-    assert run.problems == ("2 rows were made with other code or another matrix than the plan's and are not shown",)
+    assert run.problems == ("2 rows were made with other code or another matrix than the plan's: not shown",)
 
 
 def test_rows_of_another_environment_are_told(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, "a", "b")
     append(folder, row("a"), msgspec.structs.replace(row("b"), environment="other"))
-    assert read_run(folder).problems == ("1 rows were made in another environment than the one shown",)
+    assert read_run(folder).problems == ("1 row was made in another environment than the one shown",)
 
 
 @pytest.mark.parametrize("missing", [PLAN, ENVIRONMENT])
@@ -157,4 +157,4 @@ def test_a_row_of_another_configuration_does_not_stand_for_a_planned_one(tmp_pat
     run = read_run(folder)
     assert [found.id for found in run.rows] == ["b"]
     assert [planned.id for planned in run.missing] == ["a"]
-    assert run.problems == ("1 rows are of another model, shape, toggles or device than planned: not shown",)
+    assert run.problems == ("1 row is of another model, shape, toggles or device than planned: not shown",)

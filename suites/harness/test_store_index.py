@@ -132,7 +132,7 @@ def test_the_command_builds_beside_the_runs(tmp_path: Path, capsys: pytest.Captu
     said = json.loads(capsys.readouterr().out)
     assert said == {"index": str(tmp_path / "index.sqlite"), "runs": 1, "rows": 1, "imported": 0, "problems": []}
     assert zeroulp(["store", "index", str(tmp_path)]) == 0
-    assert "1 rows and 0 imported figures of 1 runs" in capsys.readouterr().out
+    assert "1 row and 0 imported figures of 1 run" in capsys.readouterr().out
 
 
 def test_several_folders_need_a_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

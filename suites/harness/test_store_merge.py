@@ -31,7 +31,7 @@ def test_all_rows_of_all_machines(tmp_path: Path) -> None:
     assert [(found.id, found.environment) for found in run.rows] == [("a", "first"), ("b", "first"), ("c", "second")]
     assert run.missing == ()
     assert run.environment.id == "first"  # most rows
-    assert run.problems == ("1 rows were made in another environment than the one shown",)
+    assert run.problems == ("1 row was made in another environment than the one shown",)
     assert set(read_environments(tmp_path / "both")) == {"first", "second"}
     assert [content(run) for run in runs] == before
 
