@@ -120,7 +120,7 @@ def run_aa(plan: AaPlan, bench: Bench, policy: Policy) -> AaResult:
         rows=tuple(rows),
         canaries=tuple(canaries),
         faults=tuple(faults),
-        notes=plan.notes,
+        notes=(*plan.notes, *bench.ran_again),
         seconds=time.monotonic() - start,
         exit_code=code,
         headline=_headline(code, len(evidence.rows), rows, faults, plan),

@@ -47,6 +47,7 @@ def judge_again(folder: Path, settings: Settings, command: str, *, cache: Path) 
         environment={},
         say=lambda _: None,
         runner=_not_kept,
+        finished=True,
     )
     arms = Arms(builds=builds, stored={}, engine_changed=before.base.tree != before.head.tree)
     result = run_gate(plan, bench, arms, settings)

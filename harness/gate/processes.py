@@ -19,6 +19,8 @@ from harness.store import write_atomically
 from harness.words import plural
 
 Stage = Literal["pairs", "confirm", "recheck"]
+ENDINGS = ".ended"  # why a process had no answer, a line for each time
+MOST_NAMED = 3  # processes that ran again, in one line
 Runner = Callable[[Iterable[Task], Pool], Iterator[Started | Finished]]
 
 
@@ -78,19 +80,40 @@ class Bench:
     ceilings: tuple[Ceiling, ...] = ()
     spent: list[float] = field(default_factory=list)  # seconds of each process that ran
     heard: dict[Side, ProcessAnswer] = field(default_factory=dict)  # the first answer of each arm
+    again: dict[str, str] = field(default_factory=dict)  # processes that had run before, and why that did not stand
+    finished: bool = False  # the folder is that of a finished gate: what ends badly is not noted in it
+
+    @property
+    def ran_again(self) -> tuple[str, ...]:
+        """One line if a process ran before without an answer that stands, else none."""
+        if not self.again:
+            return ()
+        first = [f"{name} ({why})" for name, why in list(self.again.items())[:MOST_NAMED]]
+        more = f" and {len(self.again) - MOST_NAMED} more" if len(self.again) > MOST_NAMED else ""
+        words = plural(len(self.again), "process was run again, its first run", "processes were run again, their first")
+        return (f"{words} did not stand: {', '.join(first)}{more}",)
 
     def measure(self, step: Step, *, left: int) -> Outcome:
         """Run a step, or take what is kept of it. `left` processes are still to come at least, this one included."""
         kept = self._kept(step)
+        if kept is None and self._file(step, ".json").exists():
+            self._note(step, "what was kept of it cannot be read, or is of other rows or another build")
+        before = self._endings(step)
+        if before:
+            self.again[step.name] = "; then ".join(before)
         if kept is not None:
             self.heard.setdefault(step.side, kept.answer)
             return Outcome(step=step, answer=kept.answer)
+        if before:
+            self.say(f"{step.name} runs again: {before[-1]}")
         event = self._run(step)
         self.spent.append(event.seconds)
         outcome = self._checked(step, event)
         if outcome.answer is not None:
             self.heard.setdefault(step.side, outcome.answer)
             self._keep(step, outcome.answer)
+        else:
+            self._note(step, outcome.reason)
         self.say(self._line(outcome, event.seconds, left - 1))
         return outcome
 
@@ -146,6 +169,17 @@ class Bench:
 
     def _keep(self, step: Step, answer: ProcessAnswer) -> None:
         write_atomically(self._file(step, ".json"), msgspec.json.encode(self._record(step, answer)))
+
+    def _note(self, step: Step, ending: str) -> None:
+        """Why a process has no answer that stands: a gate that is resumed runs it again, and has to say so."""
+        if not self.finished:
+            lines = (*self._endings(step), " ".join(ending.split()))
+            write_atomically(self._file(step, ENDINGS), "".join(f"{line}\n" for line in lines).encode(errors="replace"))
+
+    def _endings(self, step: Step) -> tuple[str, ...]:
+        """Of this process so far, oldest first."""
+        path = self._file(step, ENDINGS)
+        return tuple(path.read_text(errors="replace").splitlines()) if path.is_file() else ()
 
     def _record(self, step: Step, answer: ProcessAnswer) -> Kept:
         keys = tuple(row.key for row in step.rows)

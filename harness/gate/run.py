@@ -87,7 +87,7 @@ def run_gate(plan: GatePlan, bench: Bench, arms: Arms, settings: Settings) -> Ga
         selftest=plan.selftest,
         parity=parity_block(list(found.evidence.rows.values()), lambda row: rerun(plan, row)),
         environment=plan.environment,
-        notes=(*plan.notes, *_alike(arms), *found.notes, *settings.accepted.notes(judge.used)),
+        notes=(*plan.notes, *bench.ran_again, *_alike(arms), *found.notes, *settings.accepted.notes(judge.used)),
         started=plan.started,
         seconds=time.monotonic() - start,
         pairs_spent=found.pairs,

@@ -77,6 +77,14 @@ def test_every_row_gets_its_noise(tmp_path: Path) -> None:
     assert [canary.name for canary in result.canaries] == ["copy", "matvec", "empty_graph"]
 
 
+def test_a_process_that_died_and_was_run_again_is_said(tmp_path: Path) -> None:
+    dead = run(tmp_path, Machine(dies=lambda act: "gone" if (act.side, act.pair) == ("head", 1) else ""), plan(10))
+    assert (dead.exit_code, dead.notes) == (2, ())
+    again = run(tmp_path, Machine(), plan(10))
+    assert (again.exit_code, len(again.notes)) == (0, 1)
+    assert again.notes[0].startswith("1 process was run again, its first run did not stand: pairs-000-01-head (")
+
+
 def test_the_noise_of_a_run_is_written_and_read_back(tmp_path: Path) -> None:
     result = run(tmp_path, Machine(), plan(10))
     (tmp_path / "noise.toml").write_text(noise_text(noise_file(result)))

@@ -21,6 +21,7 @@ from harness.gate.plan import write_plan
 from harness.gate.run import Settings
 from harness.gate.schema import GateResult, encode
 from harness.statistics import Policy
+from reports.pr import markdown
 from suites.harness.gate_fakes import TODAY, Act, Machine, gate, plan, scaled
 from suites.harness.gate_fakes import __file__ as fakes
 
@@ -49,10 +50,42 @@ def test_a_gate_that_is_called_again_runs_what_it_lacks_and_says_the_same(tmp_pa
     assert idle.acts == []
 
 
-def test_a_process_that_died_is_not_kept(tmp_path: Path) -> None:
-    first = gate(tmp_path, Machine(dies=lambda act: "gone" if act.pair == 1 else ""), plan(24))
-    assert first.exit_code == 2
-    assert gate(tmp_path, Machine(), plan(24)).exit_code == 0
+def test_a_process_that_died_is_run_again_and_that_is_said(tmp_path: Path) -> None:
+    def dies(act: Act) -> str:
+        return "killed by SIGSEGV" if (act.side, act.pair) == ("head", 1) else ""
+
+    first = gate(tmp_path, Machine(dies=dies), plan(24))
+    assert (first.exit_code, first.notes) == (2, ())
+    lines: list[str] = []
+    second = gate(tmp_path, Machine(), plan(24), lines=lines)
+    why = "the process of head died: killed by SIGSEGV"
+    assert lines[0] == f"pairs-000-01-head runs again: {why}"
+    note = f"1 process was run again, its first run did not stand: pairs-000-01-head ({why})"
+    assert (second.exit_code, second.notes) == (0, (note,))
+    assert f"note: {note}" in markdown(second)
+    assert gate(tmp_path, Machine(), plan(24)).notes == (note,)  # nothing runs, and it stays said
+
+
+def test_a_process_that_dies_each_time_says_so_each_time(tmp_path: Path) -> None:
+    def dies(act: Act) -> str:
+        return "gone" if (act.side, act.pair) == ("head", 1) else ""
+
+    for _ in range(2):
+        gate(tmp_path, Machine(dies=dies), plan(24))
+    last = gate(tmp_path, Machine(), plan(24))
+    twice = "; then ".join(["the process of head died: gone"] * 2)
+    assert last.notes[0].endswith(f"pairs-000-01-head ({twice})")
+
+
+def test_many_processes_that_ran_again_are_one_line(tmp_path: Path) -> None:
+    gate(tmp_path, Machine(dies=lambda act: "gone"), plan(24))
+    for file in (tmp_path / "processes").glob("*.ended"):
+        for pair in (1, 2, 3):
+            file.with_name(file.name.replace("-00-", f"-0{pair}-")).write_bytes(file.read_bytes())
+    [note] = gate(tmp_path, Machine(), plan(24)).notes
+    assert note.startswith("8 processes were run again, their first did not stand: pairs-000-00-base (")
+    assert note.endswith(") and 5 more")
+    assert note.count("gone") == 3
 
 
 def test_what_is_kept_of_other_rows_or_another_build_is_measured_again(tmp_path: Path) -> None:
@@ -64,8 +97,11 @@ def test_what_is_kept_of_other_rows_or_another_build_is_measured_again(tmp_path:
     text = kept.read_bytes()
     kept.write_bytes(text.replace(b'"tree":"base-tree"', b'"tree":"other"'))
     machine = Machine()
-    gate(tmp_path, machine, plan(24, 260))
+    said: list[str] = []
+    gate(tmp_path, machine, plan(24, 260), lines=said)
     assert [(act.side, act.pair) for act in machine.acts] == [("base", 0)]
+    why = "what was kept of it cannot be read, or is of other rows or another build"
+    assert said[0] == f"pairs-000-00-base runs again: {why}"
 
 
 def test_a_kept_answer_that_names_another_build_is_measured_again(tmp_path: Path) -> None:
@@ -140,6 +176,7 @@ def test_a_finished_gate_is_judged_again_by_other_rules(tmp_path: Path) -> None:
     assert (
         judge_again(folder, strict, "zeroulp gate", cache=tmp_path).exit_code == 2
     )  # pairs that were never measured are no pass
+    assert list((folder / "processes").glob("*.ended")) == []  # a finished gate stays as it is
 
 
 @pytest.mark.parametrize(("base", "head"), [("a/head", "a/base"), ("a/base", "b/head"), ("a/base", "a/base")])

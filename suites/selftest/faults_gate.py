@@ -144,6 +144,13 @@ GATE_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_RUNS}test_a_stored_median_that_is_not_that_of_its_samples_is_broken",),
     ),
     Fault(
+        name="a-crash-that-is-run-again-is-not-said",
+        file="harness/gate/processes.py",
+        old="            self._note(step, outcome.reason)\n",
+        new="            pass\n",
+        checks=(f"{_RESUME}test_a_process_that_died_is_run_again_and_that_is_said",),
+    ),
+    Fault(
         name="nothing-launched-is-a-measurement",
         file="harness/gate/counts.py",
         old="if before is None or after is None or not after[0] > 0:",
