@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from harness.adapters.diverge.script import Rows, Script, Seen, Side
 from harness.compare import bits, ordered
+from harness.errors import BadCall
 from harness.schema import Record
 from harness.tape import Place, TapeComparison, compare_tapes
+from harness.words import plural
 
 DIVERGENCE_SCHEMA = 1
+MOST_NAMED = 3  # taps, where a side lacks some
 
 
 class Element(Record, frozen=True, kw_only=True):
@@ -68,6 +71,8 @@ class Divergence(Record, frozen=True, kw_only=True):
     values: int
     positions: int
     ulps: int = 0  # the bound
+    lacking: str = ""  # of values: which side lacks taps of the other
+    shared: bool = False  # whether those that both have are enough
     remarks: tuple[str, ...] = ()
     same_tokens: bool = True
     folder: str = ""  # where the op lies
@@ -77,7 +82,7 @@ class Divergence(Record, frozen=True, kw_only=True):
         """1 if they differ, 3 if nothing was compared or not all that could be, else 0."""
         if self.where is not None:
             return 1
-        return 0 if self.rows and self.same_tokens else 3
+        return 0 if self.rows and self.same_tokens and (self.shared or not self.lacking) else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +94,14 @@ class Found:
     right: Seen | None = None
 
 
-def diverge(a: Side, b: Side, script: Script | None, *, ulps: int = 0) -> Found:
+def diverge(a: Side, b: Side, script: Script | None, *, ulps: int = 0, shared: bool = False) -> Found:
     """Run both sides, compare, and where they differ run them again for the op. `script` is None for stored tapes.
 
-    With `ulps` values are compared, of taps that both have; without, hashes. Raises BadCall where a side cannot.
+    With `ulps` values are compared; without, hashes. Values must be those of all taps that either side has, or, if
+    `shared`, of those that both have. Raises BadCall where a side cannot.
     """
     if ulps:
-        assert script is not None
-        return _by_values(a, b, script, ulps)
+        return _by_values(a, b, script, ulps, shared=shared)
     left, right = a.tape(), b.tape()
     compared = compare_tapes(left, right, names=(a.run, b.run))
     remarks = [f"{side.run}: {text}" for side, tape in ((a, left), (b, right)) for text in tape.head.caveats]
@@ -111,9 +116,16 @@ def diverge(a: Side, b: Side, script: Script | None, *, ulps: int = 0) -> Found:
     return _looked_at(a, b, msgspec.structs.replace(result, where=where))
 
 
-def _by_values(a: Side, b: Side, script: Script, ulps: int) -> Found:
-    compared = _compare_rows(a.rows(), b.rows(), ulps)
-    result = _divergence(a, b, script.name, compared, ulps=ulps)
+def _by_values(a: Side, b: Side, script: Script | None, ulps: int, *, shared: bool) -> Found:
+    left, right = a.rows(), b.rows()
+    assert script is not None  # two stored tapes have no rows
+    lacking = "; ".join(_lacking((a.run, left), (b.run, right)))
+    compared = _compare_rows(left, right, ulps)
+    if not compared.rows:
+        raise BadCall(f"--ulps: {a.run} and {b.run} have no tap in common: {lacking}")
+    result = msgspec.structs.replace(
+        _divergence(a, b, script.name, compared, ulps=ulps), lacking=lacking, shared=shared
+    )
     if compared.place is None:
         return Found(divergence=result)
     where = _where(compared.place, *script.step(compared.place.position))
@@ -206,6 +218,17 @@ def _distance(left: NDArray[Any], right: NDArray[Any]) -> tuple[NDArray[np.float
 
 def _text(value: Any) -> str:
     return str(int(value)) if value.dtype == np.int8 else f"{float(value):.9g}"
+
+
+def _lacking(*sides: tuple[str, Rows]) -> list[str]:
+    """For each side that lacks values of the other, which taps."""
+    found = []
+    for (run, own), (_, other) in (sides, sides[::-1]):
+        lost = list(dict.fromkeys(key for key, position in other if (key, position) not in own))
+        if lost:
+            named = f"{', '.join(lost[:MOST_NAMED])}{', ...' if len(lost) > MOST_NAMED else ''}"
+            found.append(f"{run} lacks {len(lost)} of {plural(len({key for key, _ in other}), 'tap')} ({named})")
+    return found
 
 
 def _compare_rows(left: Rows, right: Rows, bound: int) -> TapeComparison:

@@ -44,6 +44,7 @@ RESULT, LEFT, RIGHT = "divergence.json", "a.npz", "b.npz"
 @click.option(
     "--ulps", type=click.IntRange(min=1), default=None, metavar="N", help="Compare values, up to N ulps apart."
 )
+@click.option("--shared", is_flag=True, help="With --ulps: the taps that both sides have are enough.")
 @click.option(
     "--save", "place", type=FILE, default=Path("diverged"), show_default=True, help="Folder for what differs."
 )
@@ -59,6 +60,7 @@ def diverge(
     prompt_length: int | None,
     steps: int | None,
     ulps: int | None,
+    shared: bool,
     place: Path,
     record: Path | None,
     replay: Path | None,
@@ -76,13 +78,15 @@ def diverge(
 
     Fused kernels have fewer values than the ops they stand for: where only one side is fused, the values that both have
     are compared. --ulps compares the values of all taps instead of hashes, for ideal, and for engines with
-    graph=off,fused=off.
+    graph=off,fused=off. Where a side lacks taps of the other, equal ones are not enough (exit code 3)
+    without --shared.
 
     \b
     Examples:
       zeroulp diverge host oracle qwen3-tiny:Q4_K_M
       zeroulp diverge cuda cuda:graph=off,fused=off model.gguf --prompt-length 300 -n 8
       zeroulp diverge ideal oracle tiny.gguf --tokens 1,2,3 --ulps 100000
+      zeroulp diverge command:engine.toml ideal tiny.gguf --ulps 100000 --shared
       zeroulp diverge HEAD~1@host host qwen3-tiny:Q8_0
       zeroulp diverge --record cuda.npz cuda qwen3-tiny:Q8_0
       zeroulp diverge cuda.npz host.npz
@@ -96,6 +100,8 @@ def diverge(
 
     from harness.divergence import diverge as find
 
+    if shared and ulps is None:
+        raise BadCall("--shared: is for --ulps; hashes are compared where both sides have them")
     if replay is not None:
         if words or record is not None:
             raise BadCall("--replay FOLDER runs what was saved: no further words")
@@ -104,7 +110,7 @@ def diverge(
     if record is not None:
         return _record(words, setting, record, watch, op_file, as_json=as_json)
     a, b, script = _sides(words, setting)
-    found = find(a, b, script, ulps=ulps or 0)
+    found = find(a, b, script, ulps=ulps or 0, shared=shared)
     result = _saved(found, place) if found.left is not None and found.right is not None else found.divergence
     if as_json:
         click.echo(json.dumps({"exit_code": result.exit_code, **msgspec.to_builtins(result)}, indent=2))

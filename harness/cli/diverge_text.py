@@ -15,12 +15,12 @@ def lines(result: Divergence, *, stored: bool) -> list[str]:
     """The verdict and what a person needs to go on; `stored` if both sides are tapes of earlier runs."""
     at = f"{plural(result.taps, 'tap')} at {plural(result.positions, 'position')}"
     amount = f"{at}, {plural(result.rows, 'row')}, {plural(result.values, 'value')}"
-    bound = f" within {result.ulps} ulps" if result.ulps else ""
+    bound = f" within {plural(result.ulps, 'ulp')}" if result.ulps else ""
     remarks = [f"  {text}" for text in result.remarks]
     where = result.where
     if where is None:
         verdict = "EQUAL" if result.exit_code == 0 else "CANNOT TELL"
-        return [*remarks, f"{verdict}: {result.left} and {result.right}{bound}: {amount}"]
+        return [*remarks, f"{verdict}: {result.left} and {result.right}{bound}: {amount}{_lacking(result)}"]
     layer = f"layer {where.layer}" if where.layer >= 0 else "outside the layers"
     found = [
         f"{result.left} and {result.right} differ first at step {where.step}, row {where.row}"
@@ -45,7 +45,13 @@ def lines(result: Divergence, *, stored: bool) -> list[str]:
         found.append(
             f"  hashes only; for the values: zeroulp diverge A B {result.model}, with the ways that they are of"
         )
-    return [*found, f"DIFFERS: compared {amount}{bound}"]
+    return [*found, f"DIFFERS: compared {amount}{bound}{_lacking(result)}"]
+
+
+def _lacking(result: Divergence) -> str:
+    if not result.lacking:
+        return ""
+    return f"; {result.lacking}{'' if result.shared or result.where is not None else '; --shared if that is meant'}"
 
 
 def element_text(element: Element) -> str:

@@ -115,6 +115,7 @@ def test_tapes_across_processes(repository: Path, model: str, tmp_path: Path) ->
         (("host", "oracle", "m.gguf"), "m.gguf: cannot be read"),
         (("no.npz", "host", "m.gguf"), "no.npz: cannot read"),
         (("host", "oracle", "m.gguf", "--tokens", "1", "--prompt-length", "3"), "give the tokens with one of"),
+        (("host", "oracle", "m.gguf", "--shared"), "--shared: is for --ulps"),
         (("--replay", "nowhere"), "nowhere: not a saved divergence"),
         (("--record", "t.npz", "host"), "words given: 1, expected A MODEL with --record"),
     ],

@@ -40,6 +40,13 @@ WHERE_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_DIVERGE}test_a_wrong_bit_is_named[{{device}}-up-0-0-0]",),
     ),
     Fault(
+        name="a-tap-that-a-side-lacks-is-equal",
+        file="harness/divergence.py",
+        old="if (key, position) not in own))",
+        new="if (key, position) not in own and not own))",
+        checks=(f"{_DIVERGE}test_equal_taps_are_not_enough_where_a_side_lacks_some[{{device}}-False]",),
+    ),
+    Fault(
         name="replay-answers-with-the-stored-row",
         file="harness/adapters/diverge/engine_side.py",
         old="            value = buffers[self.watched.out].read()",
