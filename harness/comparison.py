@@ -20,6 +20,7 @@ from harness.words import plural
 
 COMPARISON_SCHEMA = 1
 FLOOR = 0.02  # of a time's median
+NOT_RUN = "not run"  # status of a row that was planned only
 TIMES = ("prefill_tps", "decode_tps", "host_us_per_token")
 COUNTS = (
     "launches_per_token", "graph_kernels_per_token", "prefill_launches_per_token", "bytes_per_token",
@@ -47,7 +48,7 @@ class RowPair(Record, frozen=True, kw_only=True):
     key: str
     label: str
     found: Literal["both", "only a", "only b"]
-    a: str  # status, "not run" where it was planned only, "" where it is not in that run
+    a: str  # status, NOT_RUN where it was planned only, "" where it is not in that run
     b: str
     a_proof: str  # checks by outcome
     b_proof: str
@@ -66,18 +67,25 @@ class Comparison(Record, frozen=True, kw_only=True):
     environments: tuple[str, ...]  # how they differ; empty if they do not
     problems: tuple[str, ...]  # of reading either
     rows: tuple[RowPair, ...]
+    shared: bool = False  # whether the rows that both have are enough
+
+    @property
+    def vanished(self) -> int:
+        """Rows that A has alone, less those that could not be in it either."""
+        return sum(row.found == "only a" and row.a != "not_applicable" for row in self.rows)
 
     @property
     def exit_code(self) -> int:
-        """1 if B lacks the proof of a row that A has, 3 if no row is in both, else 0."""
+        """1 if B lacks the proof of a row that A has; 3 if none is in both, or B lacks one of A or of its own plan."""
         both = [row for row in self.rows if row.found == "both"]
-        if not both:
-            return 3
-        return 1 if any(row.a == "ok" and row.b != "ok" for row in both) else 0
+        if any(row.a == "ok" and row.b != "ok" for row in both):
+            return 1
+        unmade = any(row.b == NOT_RUN for row in self.rows)
+        return 3 if not both or unmade or (self.vanished and not self.shared) else 0
 
 
-def compare_runs(a: StoredRun, b: StoredRun) -> Comparison:
-    """B beside A."""
+def compare_runs(a: StoredRun, b: StoredRun, *, shared: bool = False) -> Comparison:
+    """B beside A. `shared`: rows that A has alone are meant to be."""
     left, right = _by_key(a), _by_key(b)
     pairs = [_pair(key, left.get(key), right.get(key)) for key in dict.fromkeys((*left, *right))]
     order = {"both": 2, "only a": 1, "only b": 1}
@@ -87,6 +95,7 @@ def compare_runs(a: StoredRun, b: StoredRun) -> Comparison:
         environments=tuple(_environments(a.environment, b.environment)),
         problems=tuple(f"{run.folder}: {text}" for run in (a, b) for text in run.problems),
         rows=tuple(sorted(pairs, key=lambda pair: 0 if pair.moved else order[pair.found])),
+        shared=shared,
     )
 
 
@@ -182,7 +191,7 @@ def _range(figure: object) -> tuple[float, float] | None:
 
 
 def _status(row: Row | PlannedRow | None) -> str:
-    return "" if row is None else row.status if isinstance(row, Row) else "not run"
+    return "" if row is None else row.status if isinstance(row, Row) else NOT_RUN
 
 
 def _proof(row: Row | PlannedRow | None) -> str:

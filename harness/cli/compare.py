@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.edge import CANNOT_TELL
 from harness.cli.options import FILE, json_option
 from harness.words import plural
 
@@ -24,28 +25,32 @@ SETS = ("moved", "both", "alone")
 @click.argument("b", type=FILE)
 @click.option("--only", type=click.Choice(SETS), help="Rows that moved, that both runs have, or that one has alone.")
 @click.option("--explain", "key", metavar="KEY", help="Every number behind a row; the beginning of its key will do.")
+@click.option("--shared", is_flag=True, help="Rows that both runs have are enough: those of A alone are meant to be.")
 @json_option
-def compare(a: Path, b: Path, only: str | None, key: str | None, as_json: bool) -> int:
+def compare(a: Path, b: Path, only: str | None, key: str | None, shared: bool, as_json: bool) -> int:
     """Show the rows of two run folders side by side.
 
     Rows of the same model, shape, toggles and device stand beside each other, those that moved first. A count or a
     proof moved if it is not the same. Times of two runs are not paired: one is called moved if the medians are 2 %
-    apart and each lies outside the other's range. To judge a change, use `zeroulp gate`.
+    apart and each lies outside the other's range. A row that A has alone has vanished, which is no pass unless
+    --shared says that it is meant to be. To judge a change, use `zeroulp gate`.
 
     \b
     Examples:
       zeroulp compare results/20260101T120000Z-abc123 results/20260102T120000Z-def456
       zeroulp compare OLD NEW --only moved
+      zeroulp compare WHOLE PART --shared
       zeroulp compare OLD NEW --explain 3f2a
 
-    Exit codes: 0 shown, 1 a row that A proves B does not, 2 a bad call, 3 no row is in both.
+    Exit codes: 0 shown, 1 a row that A proves B does not, 2 a bad call, 3 no row is in both, B lacks one of A, or
+    did not make one that it planned; of several the first of 2, 1, 3, 0.
     """
     import msgspec
 
     from harness.comparison import compare_runs, row_of
     from harness.store import read_run
 
-    found = compare_runs(read_run(a), read_run(b))
+    found = compare_runs(read_run(a), read_run(b), shared=shared)
     if key is not None:
         pair = row_of(found, key)
         if as_json:
@@ -86,10 +91,11 @@ def _print(found: Comparison, shown: list[RowPair]) -> None:
     both = [row for row in found.rows if row.found == "both"]
     moved_count = sum(bool(row.moved) for row in both)
     alone = [sum(row.found == side for row in found.rows) for side in ("only a", "only b")]
-    verdict = "" if both else "CANNOT TELL: "
+    verdict = "CANNOT TELL: " if found.exit_code == CANNOT_TELL else ""
+    meant = "; --shared if that is meant" if both and found.vanished and not found.shared else ""
     click.echo(
         f"{verdict}{plural(len(both), 'row')} in both, {moved_count} moved; {alone[0]} only in {found.a}, "
-        f"{alone[1]} only in {found.b}"
+        f"{alone[1]} only in {found.b}{meant}"
     )
 
 

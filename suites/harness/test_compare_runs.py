@@ -158,6 +158,21 @@ def test_runs_without_a_row_in_common_cannot_tell(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out.splitlines()[-1].startswith("CANNOT TELL: 0 rows in both")
 
 
+def test_a_row_that_vanished_is_no_pass(tmp_path: Path) -> None:
+    rows = [ok(FIRST), ok(SECOND)]
+    assert compared(tmp_path / "less", rows, rows[:1]).exit_code == 3
+    assert compared(tmp_path / "more", rows[:1], rows).exit_code == 0
+    gone = [ok(FIRST), bad(SECOND, "crashed", "why")]
+    assert compared(tmp_path / "crashed", gone, rows[:1]).exit_code == 3
+    never = [ok(FIRST), bad(SECOND, "not_applicable", "no such path")]
+    assert compared(tmp_path / "never", never, rows[:1]).exit_code == 0
+    write_run(tmp_path / "unmade", rows[:1], plan=[FIRST, SECOND])
+    unmade = read_run(tmp_path / "unmade")
+    assert compare_runs(unmade, unmade, shared=True).exit_code == 3
+    failed = [bad(FIRST, "parity_failed", "why")]
+    assert compared(tmp_path / "failed", rows, failed).exit_code == 1
+
+
 @pytest.mark.parametrize("key", ["", "zz"])
 def test_a_key_that_is_none_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(BadCall, match=r"rows? ha(ve|s) such a key, expected one"):
@@ -167,19 +182,22 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, key: str) -> None:
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     compared(tmp_path, [ok(FIRST), ok(SECOND), ok(PLAN[2])], [ok(FIRST), faster(SECOND, 0.5)])
-    assert zeroulp(["compare", a, b]) == 0
+    assert zeroulp(["compare", a, b]) == 3
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert lines[1].startswith(SECOND.key[:8])
     assert "decode_tps" in lines[1]
-    assert lines[-1] == f"2 rows in both, 1 moved; 1 only in {a}, 0 only in {b}"
-    assert zeroulp(["compare", a, b, "--only", "moved", "--json"]) == 0
+    counts = f"2 rows in both, 1 moved; 1 only in {a}, 0 only in {b}"
+    assert lines[-1] == f"CANNOT TELL: {counts}; --shared if that is meant"
+    assert zeroulp(["compare", a, b, "--shared"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == counts
+    assert zeroulp(["compare", a, b, "--only", "moved", "--shared", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert [row["key"] for row in result["rows"]] == [SECOND.key]
     assert result["exit_code"] == 0
-    assert zeroulp(["compare", a, b, "--only", "alone", "--json"]) == 0
+    assert zeroulp(["compare", a, b, "--only", "alone", "--json"]) == 3
     assert [row["found"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["only a"]
-    assert zeroulp(["compare", a, b, "--explain", SECOND.key[:6]]) == 0
+    assert zeroulp(["compare", a, b, "--explain", SECOND.key[:6]]) == 3
     text = capsys.readouterr().out
     for name in (
         "decode_tps",
