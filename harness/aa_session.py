@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.aa import FEWEST, NOISE, PLAN_FILE, RESULT, AaPlan, AaResult, read_plan, run_aa, write_plan
 from harness.code_hash import TREE, code_hash
+from harness.environment import version
 from harness.errors import BadCall
 from harness.gate.arms import SIDES, Build
 from harness.gate.gpus import visible_gpus
@@ -60,6 +61,28 @@ def start_aa(
         shutil.rmtree(folder)
         raise
     return folder, _run(plan, folder, call.sweep.cache, policy, environment, progress)
+
+
+def without_times(call: AaCall, why: str) -> AaResult:
+    """The answer where nothing is measured, because times of the device mean nothing."""
+    return AaResult(
+        started=utc_now(),
+        command=call.sweep.command,
+        device=call.sweep.device,
+        gpu=None,
+        tree=code_hash(TREE),
+        version=version(),
+        processes=0,
+        owed=0,
+        timed=False,
+        rows=(),
+        canaries=(),
+        faults=(),
+        notes=(why,),
+        seconds=0.0,
+        exit_code=3,
+        headline=f"CANNOT TELL: {why}",
+    )
 
 
 def resume_aa(

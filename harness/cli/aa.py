@@ -70,7 +70,7 @@ def aa(
     Exit codes: 0 as expected of one program, 1 bits differ, 2 broken or a bad call, 3 cannot tell: the machine moved, a
     false alarm, or a device whose times mean nothing; 130 interrupted; of several the first of 2, 1, 3, 0.
     """
-    from harness.aa_session import resume_aa, start_aa
+    from harness.aa_session import resume_aa, start_aa, without_times
     from harness.progress import SweepProgress
 
     rules = _policy(policy)
@@ -83,11 +83,24 @@ def aa(
         else:
             call = _call(config, where or "", device or "auto", gpu or "", rounds or PROCESSES, not parity_only, out)
             if call.timed and call.sweep.device == "host":
-                click.echo(NO_TIMES, err=True)
-                return edge.CANNOT_TELL
+                return _refused(without_times(call, NO_TIMES), as_json=as_json)
             folder, result = start_aa(call, rules, call.sweep.environment, progress)
     _say(result, folder, as_json=as_json)
     return result.exit_code
+
+
+def _refused(result: AaResult, *, as_json: bool) -> int:
+    """Nothing was measured; a program that reads the answer gets one all the same."""
+    click.echo(NO_TIMES, err=True)
+    if as_json:
+        click.echo(_json(result))
+    return result.exit_code
+
+
+def _json(result: AaResult) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
 
 
 def _policy(path: Path | None) -> Policy:
@@ -134,13 +147,11 @@ def _call(
 
 def _say(result: AaResult, folder: Path, *, as_json: bool) -> None:
     """A line for each row and metric, faults, the verdict last."""
-    import msgspec
-
     from harness.aa import NOISE
     from reference.spec.gguf_file import shown_path
 
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+        click.echo(_json(result))
         return
     for row in result.rows:
         fit = row.fit

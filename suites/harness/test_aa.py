@@ -208,6 +208,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_times_of_the_host_device_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert zeroulp(["aa", "mine.toml", "--device", "host"]) == 3
     assert "its times mean nothing" in capsys.readouterr().err
+    assert zeroulp(["aa", "mine.toml", "--device", "host", "--json"]) == 3
+    told = capsys.readouterr()
+    result = msgspec.json.decode(told.out, type=AaResult)
+    assert (result.exit_code, result.device, result.timed, result.rows) == (3, "host", False, ())
+    assert result.headline == f"CANNOT TELL: {told.err.strip()}"
     assert [path.name for path in here.iterdir()] == ["mine.toml"]
 
 
