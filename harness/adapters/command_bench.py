@@ -21,9 +21,11 @@ from harness.empty_row import empty_row
 from harness.environment import environment
 from harness.job import Probe
 from harness.measure import spread
+from harness.progress import SweepProgress
 from harness.proof import ProofTokens, proof_tokens
 from harness.schema import FOREIGN, Check, Metrics, Plan, PlannedRow, Row, Shape, Spread, row_key
 from harness.store import ENVIRONMENT, PLAN, RowWriter, new_run_folder, utc_now, write_record
+from harness.words import plural
 from harness.work_model import decode_work, prefill_work
 from reference.spec.model import Model
 
@@ -41,7 +43,7 @@ class CommandSweep:
     command: str
 
 
-def run_command_sweep(sweep: CommandSweep) -> Path:
+def run_command_sweep(sweep: CommandSweep, progress: SweepProgress) -> Path:
     """Make a row for each shape; returns the run folder. What an engine does wrong is a row's status."""
     model = models.open_file(sweep.file.path)
     for shape in sweep.shapes:
@@ -54,10 +56,16 @@ def run_command_sweep(sweep: CommandSweep) -> Path:
     plan = Plan(started=utc_now(), command=sweep.command, rows=tuple(planned), device=FOREIGN, repeats=sweep.repeats)
     write_record(folder / PLAN, plan)
     write_record(folder / ENVIRONMENT, made)
+    facts = sweep.file.facts
+    progress.say(f"engine {sweep.engine.spec.name}: {plural(len(planned), 'row')} of {facts.name} {facts.quant}")
+    progress.begin(len(planned), 0)
     writer = RowWriter(folder)
     try:
         for row in planned:
-            writer.append(_row(sweep, model, row, made.id))
+            progress.started(row)
+            finished = _row(sweep, model, row, made.id)
+            writer.append(finished)
+            progress.finished(finished)
     finally:
         writer.close()
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -47,6 +48,7 @@ def command(engine: str, model: str, shapes: tuple[str, ...], repeats: int, resu
     """
     from harness.adapters.command_bench import CommandSweep, run_command_sweep
     from harness.command_engine import read_engine
+    from harness.progress import SweepProgress
     from harness.schema import Shape
     from harness.store import require_folder
 
@@ -66,7 +68,9 @@ def command(engine: str, model: str, shapes: tuple[str, ...], repeats: int, resu
         results=results,
         command=shlex.join([*words, "--repeats", str(repeats)]),
     )
-    return write_report(run_command_sweep(sweep), as_json=as_json)
+    with SweepProgress(sys.stderr) as progress:
+        folder = run_command_sweep(sweep, progress)
+    return write_report(folder, as_json=as_json)
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -56,7 +57,11 @@ def test_the_numpy_example_is_proven_against_the_ideal_form(
     model = str(models.tiny(quant).file.path)
     command = ["bench", "command", str(NUMPY), model, "--shape", "9+3", "--repeats", "2", "--out", str(tmp_path)]
     assert zeroulp([*command, "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["exit_code"] == 0
+    told = capfd.readouterr()
+    assert json.loads(told.out)["exit_code"] == 0
+    begun, done = told.err.splitlines()
+    assert begun.startswith("engine numpy: 1 row of ")
+    assert re.fullmatch(r"\[1/1\] ok .*, 9 \+ 3 tokens, engine numpy, kv f32  \d+\.\d s", done)
     (row,) = rows_of(tmp_path)
     assert (row.status, row.device, row.toggles) == ("ok", "command", {"engine": "numpy", "kv": "f32"})
     assert [(check.name, check.when, check.status) for check in row.proof] == [
