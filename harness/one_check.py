@@ -63,7 +63,7 @@ def _side(row: PlannedRow, toggles: Mapping[str, str | int]) -> str:
 
 
 def find_row(plan: Plan, key: str) -> PlannedRow:
-    """By its key or the beginning of it, or by its id, which reports print. Raises BadCall."""
+    """By its key or the beginning of it, or by its id, which rows.jsonl has. Raises BadCall."""
     rows = [row for row in plan.rows if row.key.startswith(key) or row.id == key]
     if len(rows) != 1:
         known = ", ".join(row.key for row in plan.rows[:3])

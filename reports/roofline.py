@@ -23,7 +23,7 @@ COMPUTE = {True: "fp32_fma", False: "int8_mma"}  # ceiling by "has float weights
 class Point:
     """One phase of one row: operations per byte, operations per second, and the share of the roof above it."""
 
-    row: str
+    row: str  # its key; of a profile, the kernel
     phase: str  # "decode" | "prefill"
     model: str
     quant: str
@@ -100,7 +100,7 @@ def _point(row: Row, phase: str, size: float, work: float, tps: float, ceilings:
         limits = []  # compute limits a prefill; a share of the bandwidth alone would say nothing
     roof, limit = min(limits, key=lambda pair: pair[1], default=("", float("nan")))
     return Point(
-        row=row.id,
+        row=row.key,
         phase=phase,
         model=one_line(row.model.name),
         quant=one_line(row.model.quant),

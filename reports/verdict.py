@@ -204,13 +204,11 @@ def _reasons(run: StoredRun) -> tuple[str, ...]:
             continue
         rows = [row for row in run.rows if outcome(row, ceilings) == name]
         if rows:
-            first = ", ".join(text for text in (f"first: row {one_line(rows[0].id)}", why(rows[0], ceilings)) if text)
+            first = ", ".join(text for text in (f"first: row {rows[0].key}", why(rows[0], ceilings)) if text)
             reasons.append(f"{info.icon} {plural(len(rows), 'row')} {name} ({info.meaning}); {first}")
     if run.missing:
-        first = one_line(run.missing[0].id)
-        reasons.append(
-            f"✗ {plural(len(run.missing), 'planned row')} missing; first: row {first}; resume the run to add them"
-        )
+        first = f"first: row {run.missing[0].key}"
+        reasons.append(f"✗ {plural(len(run.missing), 'planned row')} missing; {first}; resume the run to add them")
     peers = [peer for peer in run.peers if peer.status == "failed"]
     if peers:
         first = one_line(peers[0].reason)

@@ -235,7 +235,8 @@ def _say(result: GateResult, folder: Path, *, as_json: bool) -> None:
         return
     for verdict in SHOWN:
         for row in (row for row in result.rows if row.verdict == verdict):
-            click.echo(logged(f"{verdict.replace('_', ' ')}: {row.label}, {row.metric}: {told(row)}", longest=LONGEST))
+            line = f"{verdict.replace('_', ' ')}: row {row.key}, {row.label}, {row.metric}: {told(row)}"
+            click.echo(logged(line, longest=LONGEST))
     if result.parity.reproduce:
         click.echo(f"reproduce: {result.parity.reproduce}")
     for note in result.notes:

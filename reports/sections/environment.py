@@ -78,6 +78,6 @@ def _rows(run: StoredRun) -> Table:
         seconds = f"{row.seconds:.1f}" if row else "—"
         opened = row.metrics.first_token_seconds if row and row.metrics else None
         first = f"{opened:.2f}" if opened is not None else "—"
-        lines.append((one_line(planned.id), configuration(planned), result, values, memory, first, seconds))
-    names = ("row", "configuration", "outcome", "values compared", "memory", "s to first token", "seconds")
+        lines.append((planned.key, configuration(planned), result, values, memory, first, seconds))
+    names = ("key", "configuration", "outcome", "values compared", "memory", "s to first token", "seconds")
     return table(f"All {plural(len(lines), 'planned row')}", names, lines, numbers=names[3:], folded=True)

@@ -8,7 +8,6 @@ from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Section, table
 from reports.reproduce import configuration
 from reports.selftest import in_words
-from reports.text import one_line
 from reports.verdict import EXIT_MEANINGS, OUTCOMES, Verdict, outcome, why
 
 MOST_ROWS = 40  # of the list of rows that did not end as they should
@@ -35,7 +34,7 @@ def section(run: StoredRun, verdict: Verdict, selftest: SelftestScore | None = N
     wrong = _wrong(run)
     if wrong:
         shown = f", the first {MOST_ROWS} of {len(wrong)}" if len(wrong) > MOST_ROWS else ""
-        columns = ("row", "outcome", "configuration", "why")
+        columns = ("key", "outcome", "configuration", "why")
         blocks.append(table(f"Rows that are not proven{shown}", columns, wrong[:MOST_ROWS]))
     return Section(title="Verdict", blocks=tuple(blocks))
 
@@ -47,8 +46,8 @@ def _wrong(run: StoredRun) -> list[tuple[str | Cell, ...]]:
     for name, info in OUTCOMES.items():
         cell = Cell(text=f"{info.icon} {name}", tone=info.tone)
         if name == "missing":
-            found.extend((one_line(row.id), cell, configuration(row), "no result was stored") for row in run.missing)
+            found.extend((row.key, cell, configuration(row), "no result was stored") for row in run.missing)
         elif info.exit_code:
             rows = [row for row in run.rows if outcome(row, ceilings) == name]
-            found.extend((one_line(row.id), cell, configuration(row), why(row, ceilings)) for row in rows)
+            found.extend((row.key, cell, configuration(row), why(row, ceilings)) for row in rows)
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.schema import Check, Row
+from harness.check_id import WORDS, check_id
+from harness.schema import FOREIGN, Check, Row
 from harness.store import StoredRun
 from harness.words import plural
 from reports.document import Block, Cell, Paragraph, Picture, Section, Tone, table
@@ -23,7 +24,7 @@ def section(run: StoredRun, checks: pd.DataFrame) -> Section:
         blocks.append(table("By check, before and after the timed loop together", columns, rows, numbers=columns[1:]))
     failures = [(row, check) for row in run.rows for check in row.proof if failed(check)]
     if failures:
-        names = ("row", "failed check", "first difference", "left side", "right side")
+        names = ("id", "row", "failed check", "first difference", "left side", "right side")
         shown = f", the first {MOST_FAILURES} of {len(failures)}" if len(failures) > MOST_FAILURES else ""
         lines = [_failure(row, check) for row, check in failures[:MOST_FAILURES]]
         blocks.append(table(f"Failed comparisons{shown}", names, lines))
@@ -58,13 +59,21 @@ def _first_difference(run: StoredRun) -> list[Block]:
     for row in run.rows:
         for check in row.proof:
             if failed(check):
-                text = f"First: row {one_line(row.id)}, {one_line(check_failure(check))}."
+                text = f"First: {one_line(check_id(row.key, check))}, {one_line(check_failure(check))}."
                 if check.first_difference:
                     text += f" First difference at {one_line(check.first_difference)}."
                 again = f"The row is {configuration(row)}. To make it again:"
                 what = Paragraph(text=text, tone="bad")
-                return [what, Paragraph(text=again), typed(command(run, row))]
+                return [what, *_alone(row, check), Paragraph(text=again), typed(command(run, row))]
     return []
+
+
+def _alone(row: Row, check: Check) -> list[Block]:
+    """The command that makes one check again, which only rows of ours have."""
+    if row.device == FOREIGN or check.name not in WORDS.values():
+        return []
+    words = Paragraph(text="That check alone, and where its sides part, RUN being the folder of this run:")
+    return [words, typed(f"zeroulp parity RUN --check {check_id(row.key, check)}")]
 
 
 def _by_check(name: str, group: pd.DataFrame) -> tuple[str | Cell, ...]:
@@ -99,7 +108,8 @@ def _passed_or_not(passed: int, failures: int) -> tuple[str, Tone]:
 
 def _failure(row: Row, check: Check) -> tuple[str | Cell, ...]:
     return (
-        f"{one_line(row.id)}: {configuration(row)}",
+        one_line(check_id(row.key, check)),
+        configuration(row),
         Cell(text=f"✗ {one_line(check_failure(check))}", tone="bad"),
         one_line(check.first_difference) or "—",
         one_line(check.left) or "—",

@@ -43,7 +43,7 @@ def ceilings_table(ceilings: Sequence[Ceiling]) -> Table:
 
 def _points(points: Sequence[Point]) -> Table:
     names = (
-        "row",
+        "key",
         "phase",
         "model",
         "weights",
@@ -56,7 +56,7 @@ def _points(points: Sequence[Point]) -> Table:
     ordered = sorted(points, key=lambda point: (point.phase, -point.rate, point.row))
     rows = [
         (
-            one_line(point.row),
+            point.row,
             point.phase,
             point.model,
             point.quant,

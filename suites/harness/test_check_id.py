@@ -150,7 +150,7 @@ def test_a_bad_id_is_one_line(words: tuple[str, ...], message: str, capsys: pyte
     assert error.count("\n") == 1
 
 
-def test_a_row_is_found_by_the_id_that_reports_print(run: StoredRun) -> None:
+def test_a_row_is_found_by_the_id_that_its_line_has(run: StoredRun) -> None:
     row = run.plan.rows[1]
     assert row.id != row.key
     assert find_row(run.plan, row.id) == find_row(run.plan, row.key[:8]) == row

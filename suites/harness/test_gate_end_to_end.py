@@ -202,6 +202,7 @@ def test_two_finished_runs_are_gated_by_parity_and_counts(
     assert zeroulp(["gate", whole, half, *options, str(tmp_path / "vanished")]) == 2
     missing = [row for row in read_gate(tmp_path / "vanished" / "gate.json").rows if row.verdict == "missing"]
     assert [row.toggles["graph"] for row in missing] == ["off"]
+    assert f"missing: row {missing[0].key}, " in capsys.readouterr().out
     assert zeroulp(["gate", whole, "good", *options, str(tmp_path / "mixed")]) == 0
     mixed = read_gate(tmp_path / "mixed" / "gate.json")
     assert (mixed.base.kind, mixed.head.kind, len(mixed.rows)) == ("run", "commit", 4)

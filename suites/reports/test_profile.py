@@ -157,7 +157,7 @@ def test_rows_of_two_runs_are_joined_by_arrows(tmp_path: Path) -> None:
     old = write_run(tmp_path / "old", [ok(row) for row in plan[:3]])
     write_report(run, against=old)
     found = row_moves(read_run(run), read_run(old))
-    assert {now.row for _, now in found} == {row.id for row in plan[:3]}
+    assert {now.row for _, now in found} == {row.key for row in fused[:3]}
     drawing = roofline_chart.draw([now for _, now in found], CEILINGS, LIGHT, found)
     png(drawing)
     assert "before" in [text.get_text() for text in drawing.findobj(Text)]

@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.check_id import check_id, parse_check_id
 from harness.errors import BadCall
 from harness.schema import PlannedRow
+from harness.store import read_run
 from reports.run_report import PICTURES, write_report
 from suites.reports.page import Page, read_page, without_code
 from suites.reports.stored_runs import COMMAND, VALUES, bad, differing, ok, planned, write_run
@@ -66,7 +68,22 @@ def test_first_difference_says_where_and_how_to_repeat_it(failing: Path) -> None
     for shown in (page.text, text):
         assert "step 3, logit 17: 0.5 against 0.50000006" in shown
         assert f'{COMMAND} --where \'graph == "off" and prefill == "batched" and kv == "f16"\'' in shown
-    assert any("SIGSEGV" in cell for line in page.table("row", "outcome", "why") for cell in line)
+    assert any("SIGSEGV" in cell for line in page.table("key", "outcome", "why") for cell in line)
+
+
+def test_a_failed_check_is_named_by_the_id_that_runs_it_alone(failing: Path) -> None:
+    """And a row by its key, nowhere by what it is stored under."""
+    page, text = rendered(failing)
+    run = read_run(failing)
+    row, check = next((row, check) for row in run.rows for check in row.proof if check.status == "failed")
+    name = check_id(row.key, check)
+    assert f"zeroulp parity RUN --check {name}" in page.text
+    assert [line[0] for line in page.table("id", "failed check")] == [name]
+    assert parse_check_id(name).key == row.key
+    cells = {cell for table in page.tables for line in table for cell in line}
+    assert {row.key for row in run.plan.rows} <= cells
+    assert not cells & {row.id for row in run.plan.rows}
+    assert f"row {row.id}" not in text
 
 
 def test_parity_figures_are_sums_over_the_rows(failing: Path) -> None:
@@ -123,7 +140,7 @@ def test_gpu_rows_show_speeds_ceilings_and_toggles(gpu: Path) -> None:
     effects = {(line[0], line[2]): line[1:2] + line[3:] for line in page.table("toggle", "phase")}
     assert effects["graph", "decode"] == ["on / off", "2", "1.429", "1.429", "1.429"]
     assert ["read", "GB/s", "4,690", "4,650 to 4,702", "50"] in page.table("ceiling", "median")
-    assert {line[7] for line in page.table("row", "of the roof")} >= {"60.0 %", "42.0 %"}
+    assert {line[7] for line in page.table("key", "of the roof")} >= {"60.0 %", "42.0 %"}
     assert "4 rows of the host device show no tokens per second" in page.text
     assert all((gpu / name).exists() for name in PICTURES)
 
@@ -209,7 +226,7 @@ def test_many_rows(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [ok(row) for row in plan[:-1]], plan=plan)
     assert write_report(folder).headline == "BROKEN: 1 row missing, 199 rows proven"
     page, text = rendered(folder)
-    assert len(page.table("row", "values compared", "seconds")) == 200
+    assert len(page.table("key", "values compared", "seconds")) == 200
     assert len(text.encode()) < 1_000_000  # a step summary of a forge takes 1 MiB
 
 

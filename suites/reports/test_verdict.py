@@ -72,10 +72,11 @@ ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
 @pytest.mark.parametrize("name", ODD_ROWS)
 def test_one_odd_row(name: str, tmp_path: Path) -> None:
     make, code, word = ODD_ROWS[name]
-    result = verdict(tmp_path, [ok(HOST[0]), make()])
+    odd = make()
+    result = verdict(tmp_path, [ok(HOST[0]), odd])
     assert result.exit_code == code
     assert f"1 row {word}" in result.headline
-    assert any(word in reason and HOST[1].id in reason for reason in result.reasons)
+    assert any(word in reason and odd.key in reason for reason in result.reasons)
 
 
 def test_all_proven(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_missing_row_is_a_failure(tmp_path: Path) -> None:
     result = verdict(tmp_path, [ok(plan) for plan in HOST[:3]], plan=HOST)
     assert result.exit_code == 2
     assert "1 row missing" in result.headline
-    assert any(HOST[3].id in reason for reason in result.reasons)
+    assert any(HOST[3].key in reason for reason in result.reasons)
 
 
 def test_torn_last_line_is_a_missing_row(tmp_path: Path) -> None:
