@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -75,9 +76,21 @@ def write_report(folder: Path, *, as_json: bool, against: Path | None = None) ->
     if as_json:
         counts = {name: number for name, number in verdict.counts.items() if number}
         facts = {"exit_code": verdict.exit_code, "verdict": verdict.headline, "reasons": verdict.reasons}
-        click.echo(json.dumps({**facts, "rows": counts, "run": str(folder), "report": str(place)}, indent=2))
+        places = {"run": str(folder), "report": str(place)}
+        click.echo(json.dumps({**facts, "rows": counts, "effects": _effects(folder), **places}, indent=2))
         return verdict.exit_code
     for reason in verdict.reasons:
         click.echo(reason)
     click.echo(f"{verdict.headline}; report: {shown_path(place)}")
     return verdict.exit_code
+
+
+def _effects(folder: Path) -> list[dict[str, Any]]:
+    """What each toggle does to the speed, as the report says it; empty where no row was timed."""
+    import msgspec
+
+    from harness.store import read_run
+    from reports.effects import main_effects
+    from reports.profile_report import only_profiles
+
+    return [] if only_profiles(folder) else [msgspec.to_builtins(one) for one in main_effects(read_run(folder))]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from harness.schema import Row
 from harness.store import StoredRun
 from harness.words import plural
 from reports.document import Block, Paragraph, Picture, Section, table
-from reports.frames import configuration_columns, describe, naming, varying
+from reports.effects import Effect, main_effects
+from reports.frames import describe, naming
+from reports.text import one_line
 from reports.units import percent, spread
-
-KINDS = (("decode_tps_median", "decode"), ("prefill_tps_median", "prefill"))
 
 
 def section(run: StoredRun, rows: pd.DataFrame) -> Section:
@@ -27,7 +25,7 @@ def section(run: StoredRun, rows: pd.DataFrame) -> Section:
     if untimed:
         blocks.append(Paragraph(text=f"{plural(untimed, 'row')} of other devices stored no speed.", tone="unsure"))
     if len(timed):
-        blocks.extend((_speeds(run, timed), *_effects(timed)))
+        blocks.extend((_speeds(run, timed), *_effects(run)))
         blocks.append(
             Picture(file="throughput.png", alt="Median tokens per second with the range over repeats, one bar per row")
         )
@@ -49,38 +47,34 @@ def _speeds(run: StoredRun, timed: pd.DataFrame) -> Block:
     return table("Median (least to most over the repeats)", names, lines, numbers=names[2:], folded=len(lines) > 40)
 
 
-def _effects(timed: pd.DataFrame) -> list[Block]:
-    """For every toggle: rows that differ in it alone, as ratios of medians. One process each, so no gate."""
-    lines = []
-    columns = configuration_columns(timed)
-    for toggle in (name for name in varying(timed, columns) if name.startswith("toggle ")):
-        rest = [name for name in columns if name != toggle]
-        for metric, kind in KINDS:
-            lines.extend(_pairs(timed[timed[metric].notna()], toggle, rest, metric, kind))
-    if not lines:
+def _effects(run: StoredRun) -> list[Block]:
+    found = main_effects(run)
+    if not found:
         return []
-    names = ("toggle", "values", "phase", "pairs of rows", "geometric mean", "least", "most")
-    return [
-        table(
-            "What a toggle does: ratio of medians between rows that differ in it alone (not a gate)",
-            names,
-            lines,
-            numbers=names[3:],
+    lines = [
+        (
+            one_line(effect.toggle),
+            one_line(f"{effect.value} against {effect.against}"),
+            effect.phase,
+            f"{effect.pairs:,}",
+            f"{effect.alone:,}",
+            _change(effect),
+            _percent(effect.least),
+            _percent(effect.most),
         )
+        for effect in found
     ]
+    names = ("toggle", "values", "phase", "pairs", "rows alone", "change of speed", "least", "most")
+    caption = "What a toggle does: rows that differ in it alone, ± half the 95 % interval of their mean (not a gate)"
+    return [table(caption, names, lines, numbers=names[3:])]
 
 
-def _pairs(rows: pd.DataFrame, toggle: str, rest: list[str], metric: str, kind: str) -> list[tuple[str, ...]]:
-    if rows.empty:
-        return []
-    wide = rows.pivot_table(index=rest, columns=toggle, values=metric, aggfunc="first", observed=True)
-    wide = wide[[value for value in dict.fromkeys(rows[toggle]) if value in wide.columns]]
-    lines: list[tuple[str, ...]] = []
-    first = wide.columns[0]
-    for other in wide.columns[1:]:
-        ratios = (wide[first] / wide[other]).dropna()
-        if len(ratios):
-            mean = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios))
-            values = (f"{mean:.3f}", f"{ratios.min():.3f}", f"{ratios.max():.3f}")
-            lines.append((toggle.removeprefix("toggle "), f"{first} / {other}", kind, f"{len(ratios)}", *values))
-    return lines
+def _change(effect: Effect) -> str:
+    """ "+38.2 % ± 1.1"; one pair has no interval."""
+    if effect.low is None or effect.high is None:
+        return f"{_percent(effect.ratio)}, one pair"
+    return f"{_percent(effect.ratio)} ± {50 * (effect.high - effect.low):.1f}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"

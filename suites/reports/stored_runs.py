@@ -65,7 +65,7 @@ def planned(
     return tuple(
         PlannedRow(
             id=f"{number:012x}",
-            model=ModelFacts(name=model, quant=quant, sha256=f"{number:064x}", bytes=1_000_000),
+            model=ModelFacts(name=model, quant=quant, sha256=f"{model} {quant}".encode().hex()[:64], bytes=1_000_000),
             shape=Shape(prompt=context * 3 // 4, generated=4, context=context),
             toggles={"graph": graph, "pdl": "on", "prefill": prefill, "chunk": 128, "kv": kv, "matmul": "auto"},
             device=device,

@@ -14,6 +14,7 @@ _BUDGET = "suites/reports/test_pr_budget.py::"
 _HOSTILE = "suites/reports/test_pr_hostile.py::"
 _PR = "suites/reports/test_pr.py::"
 _VERDICT = "suites/reports/test_verdict.py::"
+_EFFECTS = "suites/reports/test_effects.py::"
 _PROFILE = "suites/reports/test_profile.py::"
 _PLANTED = "suites/selftest/test_planted.py::"
 
@@ -190,6 +191,20 @@ RECORD_FAULTS: tuple[Fault, ...] = (
         new='return [*found, _plain(GAPS, "", 0.0,',
         checks=(f"{_PROFILE}test_kernels_and_gaps_add_up_to_the_step",),
         origin="40",
+    ),
+    Fault(
+        name="an-effect-pairs-rows-that-differ-in-more",
+        file="reports/effects.py",
+        old="found.setdefault((row.model, row.shape, row.device, row.environment, others), {})",
+        new="found.setdefault((row.model, row.shape, row.device, others), {})",
+        checks=(f"{_EFFECTS}test_rows_of_two_machines_are_no_pair",),
+    ),
+    Fault(
+        name="an-effect-has-the-interval-of-a-normal-mean",
+        file="reports/effects.py",
+        old="stats.t.ppf((1 + LEVEL) / 2, len(logs) - 1)",
+        new="stats.norm.ppf((1 + LEVEL) / 2)",
+        checks=(f"{_EFFECTS}test_an_effect_is_the_mean_of_the_pairs_with_its_t_interval",),
     ),
     # ---- the selftest ----
     Fault(
