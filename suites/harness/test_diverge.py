@@ -19,7 +19,6 @@ from engine.session import Session
 from harness.adapters.diverge import engine_side
 from harness.adapters.diverge.script import Rows, Script, Seen, Side
 from harness.adapters.diverge.sides import load_op, parse_side, stored_side
-from harness.cli.diverge_text import lines
 from harness.divergence import Element, Found, Where, diverge, first_element, save_ops
 from harness.errors import BadCall
 from harness.tape import Tape, read_tape, write_tape
@@ -300,68 +299,6 @@ def test_a_bound_lets_smaller_differences_pass(bench: Bench, monkeypatch: pytest
     sides = (f"engine:{DIRECT}", "oracle")
     assert _named(bench.diverge(*sides))[0].key == "logits"
     assert bench.diverge(*sides, ulps=1).divergence.where is None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Some taps of a side."""
-
-    whole: Side
-    wanted: Callable[[str, int], bool]  # key and position
-
-    @property
-    def run(self) -> str:
-        return "part"
-
-    def tape(self) -> Tape:
-        return self.whole.tape()
-
-    def rows(self) -> Rows:
-        return {
-            (key, position): row for (key, position), row in self.whole.rows().items() if self.wanted(key, position)
-        }
-
-    def look(self, key: str, position: int) -> Seen | None:
-        return None
-
-
-@pytest.mark.parametrize("swapped", [False, True])
-def test_equal_taps_are_not_enough_where_a_side_lacks_some(bench: Bench, swapped: bool) -> None:
-    whole = bench.side("oracle")
-    part = Part(whole=whole, wanted=lambda key, position: key == "logits")
-    a, b = (whole, part) if swapped else (part, whole)
-    result = diverge(a, b, bench.script, ulps=1).divergence
-    taps = len({key for key, _ in whole.rows()})
-    lacking = f"part lacks {taps - 1} of {taps} taps (embedding, 0.attn_norm, 0.q, ...)"
-    assert (result.where, result.taps, result.lacking, result.exit_code) == (None, 1, lacking, 3)
-    assert lines(result, stored=False)[-1].startswith("CANNOT TELL: ")
-    assert lines(result, stored=False)[-1].endswith(f"; {lacking}; --shared if that is meant")
-    wanted = diverge(a, b, bench.script, ulps=1, shared=True).divergence
-    assert wanted.exit_code == 0
-    assert lines(wanted, stored=False)[-1].startswith("EQUAL: ")
-    assert lines(wanted, stored=False)[-1].endswith(f"; {lacking}")
-
-
-def test_a_tap_that_is_lacking_at_one_position_is_not_enough(bench: Bench) -> None:
-    whole = bench.side("oracle")
-    part = Part(whole=whole, wanted=lambda key, position: (key, position) != ("0.q", 2))
-    result = diverge(whole, part, bench.script, ulps=1).divergence
-    assert (result.exit_code, result.lacking.endswith("taps (0.q)")) == (3, True)
-
-
-def test_sides_without_a_common_tap_are_a_bad_call(bench: Bench) -> None:
-    whole = bench.side("oracle")
-    left = Part(whole=whole, wanted=lambda key, position: key == "logits")
-    right = Part(whole=whole, wanted=lambda key, position: key == "embedding")
-    for shared in (False, True):
-        with pytest.raises(BadCall, match=r"part and part have no tap in common: part lacks 1 of 1 tap \(embedding\)"):
-            diverge(left, right, bench.script, ulps=1, shared=shared)
-
-
-def test_a_difference_is_one_however_little_is_shared(bench: Bench) -> None:
-    part = Part(whole=bench.side("ideal"), wanted=lambda key, position: key == "logits")
-    result = diverge(part, bench.side("oracle"), bench.script, ulps=1).divergence
-    assert (result.where is not None, result.exit_code) == (True, 1)
 
 
 @pytest.mark.parametrize(
