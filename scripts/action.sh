@@ -29,6 +29,8 @@ gate() {
   [ -z "$MATRIX" ] || options+=(--matrix "$MATRIX")
   [ -z "$WHERE" ] || options+=(--where "$WHERE")
   [ -z "$ACCEPT" ] || options+=(--accept "$ACCEPT")
+  [ -z "$POLICY" ] || options+=(--policy "$POLICY")
+  [ -z "$NOISE" ] || options+=(--noise "$NOISE")
   "$tools/zeroulp" gate "${options[@]}" -- "$(merge_base)" "$HEAD" || code=$?
   "$tools/zeroulp" report pr "$results" || shown=$?
   [ "$code" -ne 0 ] || code=$shown

@@ -23,6 +23,8 @@ ACTION = ROOT / "action.yml"
 SCRIPT = ROOT / "scripts" / "action.sh"
 HOSTILE = "$(touch planted) `touch planted`; touch planted # ' \" \\ ${{ secrets.X }}"
 
+GIVEN = ("BASE", "HEAD", "MATRIX", "WHERE", "ACCEPT", "POLICY", "NOISE")  # inputs of a gate that may be empty
+
 # Stands for every program that the script starts: notes its arguments, writes what a gate writes, ends as it is told.
 FAKE = """#!/usr/bin/env python3
 import os, sys, pathlib
@@ -105,7 +107,9 @@ def test_the_writing_workflow_runs_the_default_branch_alone() -> None:
 
 def test_workflows_give_only_inputs_that_the_action_has() -> None:
     inputs = read(ACTION)["inputs"]
-    assert set(inputs) >= {"base", "head", "matrix", "where", "device", "accept", "extras"}
+    assert set(inputs) >= {"base", "head", "matrix", "where", "device", "accept", "policy", "noise", "extras"}
+    (gate,) = (step for step in steps(ACTION) if step.get("id") == "gate")
+    assert gate["env"] == {name: f"${{{{ inputs.{name.lower()} }}}}" for name in (*GIVEN, "DEVICE")}
     used = [step["with"] for path in WORKFLOWS for step in steps(path) if step.get("uses") == "./"]
     assert len(used) == 2
     assert all(set(given) <= set(inputs) for given in used)
@@ -143,7 +147,7 @@ def runner(tmp_path: Path) -> dict[str, str]:
         "NOTES": str(tmp_path / "notes"),
         "GATE_CODE": "0",
         "REPORT_CODE": "0",
-        **dict.fromkeys(("BASE", "HEAD", "MATRIX", "WHERE", "ACCEPT", "EXTRAS"), ""),
+        **dict.fromkeys((*GIVEN, "EXTRAS"), ""),
         "DEVICE": "auto",
     }
 
@@ -184,13 +188,13 @@ def test_a_gate_that_cannot_tell_is_no_failure_and_all_else_is(
 
 
 def test_inputs_arrive_as_arguments_whatever_they_hold(runner: dict[str, str]) -> None:
-    names = ("BASE", "HEAD", "MATRIX", "WHERE", "ACCEPT")
-    given = {name: f"{name} {HOSTILE}" for name in names}
+    given = {name: f"{name} {HOSTILE}" for name in GIVEN}
     assert started(runner, "gate", **given, DEVICE=HOSTILE).returncode == 0
     gate = calls(runner)[0]
     results = str(Path(runner["RUNNER_TEMP"], "zeroulp-gate"))
-    options = ["--device", HOSTILE, "--out", results, "--matrix", given["MATRIX"], "--where", given["WHERE"]]
-    assert gate == ["zeroulp", "gate", *options, "--accept", given["ACCEPT"], "--", given["BASE"], given["HEAD"]]
+    files = [word for name in GIVEN[2:] for word in (f"--{name.lower()}", given[name])]
+    options = ["--device", HOSTILE, "--out", results, *files]
+    assert gate == ["zeroulp", "gate", *options, "--", given["BASE"], given["HEAD"]]
     assert list(Path(runner["RUNNER_TEMP"]).rglob("planted")) == []
 
 
