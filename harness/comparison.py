@@ -213,7 +213,7 @@ def _samples(a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> Iterable
 def _sampled(samples: Samples | None) -> str:
     if samples is None:
         return "not sampled"
-    parts = [f"{len(samples.values)} samples, median {_number(samples.median)} {samples.unit}"]
+    parts = [f"{plural(len(samples.values), 'sample')}, median {_number(samples.median)} {samples.unit}"]
     parts += [f"standard error {100 * samples.stderr:.2f} %"]
     parts += [f"{min(samples.sm_mhz):,.0f} to {max(samples.sm_mhz):,.0f} MHz"] if samples.sm_mhz else []
     parts += ["{} to {} C".format(*samples.temperature_c)] if samples.temperature_c is not None else []

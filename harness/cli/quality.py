@@ -13,6 +13,7 @@ import click
 from harness.cli import edge
 from harness.cli.options import FILE, json_option, read_tokens
 from harness.errors import BadCall
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.adapters.quality import ModelQuality
@@ -143,7 +144,9 @@ def _plain(found: ModelQuality) -> dict[str, Any]:
 def _print(facts: dict[str, Any], found: ModelQuality) -> None:
     types = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in facts["weight_types"].items())
     click.echo(f"{facts['model']}: exact (numerics {facts['numerics']}, kv {facts['kv']}) against ideal")
-    click.echo(f"matrices {types}; {facts['tokens']} tokens ({facts['source']}); {found.layers} layers")
+    click.echo(
+        f"matrices {types}; {plural(facts['tokens'], 'token')} ({facts['source']}); {plural(found.layers, 'layer')}"
+    )
     if found.ops:
         _print_ops(found.ops)
     if found.logits is not None:

@@ -13,6 +13,7 @@ from harness.gate.schema import Arm
 from harness.sampling import is_median
 from harness.schema import Gpu, Measurement, PlannedRow, Row, Samples, Spread
 from harness.store import StoredRun, read_run
+from harness.words import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def _wrong_median(row: Row) -> str:
     speeds = {"prefill": row.metrics.prefill_tps, "decode": row.metrics.decode_tps} if row.metrics else {}
     for name, speed in speeds.items():
         if speed is not None and not is_median(speed.median, speed.samples):
-            return f"{name}: {speed.median:g} tokens/s is not the median of its {len(speed.samples)} samples"
+            return f"{name}: {speed.median:g} tokens/s is not the median of its {plural(len(speed.samples), 'sample')}"
     return ""
 
 

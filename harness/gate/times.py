@@ -14,6 +14,7 @@ from harness.gate.schema import Verdict
 from harness.sampling import is_median
 from harness.schema import Measurement, Samples
 from harness.statistics import Judgement, Policy, judge, log_ratios
+from harness.words import plural
 
 TimeMetric = Literal["decode", "prefill"]
 TIME_METRICS: tuple[TimeMetric, ...] = ("decode", "prefill")
@@ -98,7 +99,7 @@ def _unfit(one: Measurement, metric: TimeMetric, side: Side) -> Timed | None:
     if not samples.values or not (0 < samples.median < math.inf):
         return Timed(verdict="broken", reason=f"{side}: {samples.median:g} us is no time")
     if not is_median(samples.median, samples.values):
-        shown = f"{samples.median:g} us is not the median of its {len(samples.values)} samples"
+        shown = f"{samples.median:g} us is not the median of its {plural(len(samples.values), 'sample')}"
         return Timed(verdict="broken", reason=f"{side}: {shown}, which is {statistics.median(samples.values):g} us")
     warm_up = _not_flat(one, metric)
     return Timed(verdict="broken", reason=f"{side}: {warm_up}") if warm_up else None
