@@ -49,7 +49,12 @@ SHOWN = ("wrong", "missing", "broken", "slower", "cannot_tell", "accepted", "fas
     help="Libraries of the arms: this interpreter's (shared), or as each declares (own).  [default: auto]",
 )
 @click.option("--out", type=FILE, help="The gate's folder, new or empty.  [default: a new one in results]")
-@click.option("--resume", type=FILE, metavar="FOLDER", help="Go on with an interrupted gate; finished processes stay.")
+@click.option(
+    "--resume",
+    type=FILE,
+    metavar="FOLDER",
+    help="Go on with a gate: finished processes stay, crashed ones run again aloud.",
+)
 @click.option("--annotations", is_flag=True, help="Print ::error lines for a forge; so it is in GitHub Actions.")
 @json_option
 def gate(
