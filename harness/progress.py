@@ -62,7 +62,8 @@ class SweepProgress:
         self._running.pop(row.id, None)
         self._done += 1
         colour = COLOURS.get(row.status, "red")
-        reason = f": {row.reason}" if row.reason else ""
+        name = f", row {row.key}" if row.status != "ok" and row.key not in row.reason else ""
+        reason = f"{name}: {row.reason}" if row.reason else name
         width = len(str(self._total))
         self._console.print(
             f"[{self._done:>{width}}/{self._total}] ".replace("[", "\\[")

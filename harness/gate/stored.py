@@ -49,7 +49,7 @@ def add_stored(evidence: Evidence, side: Side, stored: StoredArm) -> None:
         if key not in found or key in missing:
             reason = f"{side}: {stored.run.folder.name} has no such row"
             owed.faults.append(Fault(side=side, verdict="missing", reason=reason))
-        elif wrong := _wrong_median(found[key]):
+        elif found[key].status == "ok" and (wrong := _wrong_median(found[key])):
             owed.faults.append(Fault(side=side, verdict="broken", reason=f"{side}: {wrong}"))
         elif found[key].status in ("ok", "parity_failed"):
             owed.of(side).append(_measurement(found[key]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 
 from harness.progress import SweepProgress, remaining
@@ -16,6 +17,21 @@ from suites.harness.records import planned, row
 )
 def test_what_is_left(made: int, left: int, seconds: float, text: str) -> None:
     assert remaining(made, left, seconds) == text
+
+
+def test_a_row_that_did_not_end_well_is_named_by_its_key() -> None:
+    file = io.StringIO()
+    crashed = msgspec.structs.replace(row("a", status="crashed"), reason="signal 11")
+    proven = msgspec.structs.replace(row("b"), reason="")
+    failed = msgspec.structs.replace(row("c", status="parity_failed"), reason=f"[check {crashed.key}:graph:before]")
+    with SweepProgress(file) as progress:
+        progress.begin(total=3, done=0)
+        for one in (crashed, proven, failed):
+            progress.finished(one)
+    first, second, third = file.getvalue().splitlines()
+    assert first.endswith(f"1.5 s, row {crashed.key}: signal 11")
+    assert second.endswith("1.5 s")
+    assert third.endswith(f"1.5 s: [check {crashed.key}:graph:before]")
 
 
 def test_rows_of_an_earlier_start_do_not_count_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
