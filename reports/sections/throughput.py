@@ -56,15 +56,15 @@ def _effects(run: StoredRun) -> list[Block]:
             one_line(effect.toggle),
             one_line(f"{effect.value} against {effect.against}"),
             effect.phase,
+            _change(effect),
             f"{effect.pairs:,}",
             f"{effect.alone:,}",
-            _change(effect),
             _percent(effect.least),
             _percent(effect.most),
         )
         for effect in found
     ]
-    names = ("toggle", "values", "phase", "pairs", "rows alone", "change of speed", "least", "most")
+    names = ("toggle", "values", "phase", "change of speed", "pairs", "rows alone", "least", "most")
     caption = "What a toggle does: rows that differ in it alone, ± half the 95 % interval of their mean (not a gate)"
     return [table(caption, names, lines, numbers=names[3:])]
 

@@ -120,4 +120,4 @@ def test_the_report_has_them_as_a_table_and_as_json(tmp_path: Path, capsys: pyte
     assert graph.low is not None
     assert graph.high is not None
     shown = f"+36.3 % ± {50 * (graph.high - graph.low):.1f}"
-    assert lines["graph", "decode"] == ["graph", "on against off", "decode", "8", "0", shown, "+32.3 %", "+40.5 %"]
+    assert lines["graph", "decode"] == ["graph", "on against off", "decode", shown, "8", "0", "+32.3 %", "+40.5 %"]
