@@ -21,7 +21,11 @@ from suites.selftest.faults import FAULTS
 from suites.selftest.planting import scratch_copy
 from suites.selftest.wheels import write_wheel
 
-PLANTED = {"same": "", "slow": "a-kernel-waits-for-3-percent-of-a-token", "wrong": "rms-norm-rounds-scale-and-weight-first"}
+PLANTED = {
+    "same": "",
+    "slow": "a-kernel-waits-for-3-percent-of-a-token",
+    "wrong": "rms-norm-rounds-scale-and-weight-first",
+}
 ROW_FACTS = ("label", "metric", "verdict", "base_us", "head_us", "ratio", "low", "high", "pairs", "smallest_visible")
 
 
@@ -68,12 +72,11 @@ def wheels(folder: Path, fault: str) -> tuple[Path, Path]:
     """This tree, and the same with the fault in it."""
     made = []
     for side in ("base", "head"):
-        (folder / side).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             tree = scratch_copy(Path(scratch))
             for planted in (planted for planted in FAULTS if planted.name == fault and side == "head"):
                 planted.plant(tree)
-            made.append(write_wheel(tree, (folder / side / "zeroulp-0-py3-none-any.whl").absolute()))
+            made.append(write_wheel(tree, folder.absolute() / side))
     return made[0], made[1]
 
 

@@ -11,13 +11,15 @@ from harness.code_hash import PACKAGES
 from harness.gate.environments import Needs, needs
 
 
-def write_wheel(tree: Path, path: Path) -> Path:
-    """The packages of `tree`, which has a pyproject.toml or is an unpacked wheel itself. Raises BadCall if it has none.
+def write_wheel(tree: Path, folder: Path) -> Path:
+    """In `folder`, which is made, the packages of `tree`, which has a pyproject.toml. Raises BadCall if it has none.
 
     Pure Python, so that no compiler and no build backend is needed; pip and uv install it like a built one.
     """
     wanted = needs(tree)
     facts = f"zeroulp-{wanted.version}.dist-info"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"zeroulp-{wanted.version}-py3-none-any.whl"
     files = [file for package in PACKAGES for file in sorted((tree / package).rglob("*")) if file.is_file()]
     record: list[str] = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
