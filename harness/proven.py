@@ -16,6 +16,7 @@ from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import BadInput, OutOfMemory
 from harness.adapters.timing import Timing
+from harness.adapters.vouched import Kept
 from harness.check_id import check_id
 from harness.compare import Comparison, compare
 from harness.errors import BadCall
@@ -128,6 +129,7 @@ def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Pa
         return compare(logits, expected), f"exact form, whole model, kv {kv}"
 
     def sampled(logits: Logits) -> tuple[Comparison, str]:
-        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
+        kept = Kept(cache=cache, sha256=row.model.sha256)
+        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits, kept=kept)
 
     return whole if row.model.bytes <= WHOLE_ORACLE_BYTES else sampled

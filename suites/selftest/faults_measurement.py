@@ -7,6 +7,7 @@ from suites.selftest.planting import Fault
 _COMPARE = "suites/harness/test_compare.py::"
 _PROOF = "suites/harness/test_proof.py::"
 _ROW = "suites/harness/test_row.py::"
+_VOUCHED = "suites/harness/test_vouched.py::"
 _PROCESS = "suites/harness/test_process.py::"
 _SAMPLING = "suites/harness/test_sampling.py::"
 _MEASURE = "suites/harness/test_measure.py::"
@@ -90,6 +91,27 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
         old="key = json.dumps([sha256, tokens.tolist(), kv, code_hash(ORACLE_CODE)])",
         new="key = json.dumps([sha256, tokens.tolist(), code_hash(ORACLE_CODE)])",
         checks=(f"{_PROCESS}test_all_rows_of_a_model_are_proven_and_none_has_a_time_on_the_host",),
+    ),
+    Fault(
+        name="an-answer-about-other-values-is-taken",
+        file="harness/adapters/shown.py",
+        old="(value if name in WHOLE else value[self._sampled]).tobytes()",
+        new="value[self._sampled].tobytes()",
+        checks=(f"{_VOUCHED}test_one_bit_of_what_the_oracle_looks_at_is_another_question",),
+    ),
+    Fault(
+        name="an-answer-about-another-model-is-taken",
+        file="harness/adapters/vouched.py",
+        old="key = json.dumps([self.sha256, tokens.tolist()",
+        new="key = json.dumps([tokens.tolist()",
+        checks=(f"{_VOUCHED}test_an_answer_is_of_one_model_token_list_cache_type_and_oracle",),
+    ),
+    Fault(
+        name="known-ops-stand-for-the-logits",
+        file="harness/adapters/sampled.py",
+        old='joined([("", before), (LINK, compare(logits[len(tokens) - 1 :], own))])',
+        new="before",
+        checks=(f"{_VOUCHED}test_logits_are_compared_though_the_ops_are_known[{{device}}]",),
     ),
     Fault(
         name="proven-only-before-the-timed-loop",
