@@ -86,11 +86,12 @@ run_piece() {
   else
     timeout --foreground --signal=INT --kill-after=20 "$limit" "${command[@]}" >"$OUT/$piece.log" 2>&1
     code=$?
-    case $code in 0) status=passed ;; 124 | 137) status="out of time" ;; *) status=failed ;; esac
+    case $code in 0) status=passed ;; 124 | 137) status="out of time" ;; 130) status=interrupted ;; *) status=failed ;; esac
   fi
   printf '{"piece": "%s", "status": "%s", "sources": "%s", "gpu": "%s", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
     "$piece" "$status" "$sources" "${gpu:-}" "$code" $((SECONDS - started)) "$limit" >"$OUT/$piece.json"
   printf '%-16s %-12s %4d s  %s\n' "$piece" "$status" $((SECONDS - started)) "$(tail -n 1 "$OUT/$piece.log" 2>/dev/null)"
+  [ "$status" != interrupted ] || exit 130
   [ "$status" = passed ]
 }
 

@@ -41,7 +41,7 @@ plan() {
       ;;
     gate-same) limit=1800 command=("${planted[@]}" same "$folder" --where 'quant == "Q8_0" and model != "qwen3-8b"') ;;
     gate-slow | gate-wrong)
-      limit=1800 command=("${planted[@]}" "${1#gate-}" "$folder" --where 'quant == "Q8_0" and context <= 512')
+      limit=1800 command=("${planted[@]}" "${1#gate-}" "$folder" --where 'quant == "Q8_0" and model != "qwen3-8b" and context <= 4096 and depth == 0')
       ;;
     selftest | selftest-*)
       limit=7200 command=("${zeroulp[@]}" selftest)

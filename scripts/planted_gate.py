@@ -3,7 +3,7 @@
 same: nothing is changed, the gate passes. slow: a kernel waits for 3 % of each token's time, the gate says slower.
 wrong: a rounding is done in another order, the gate names the first bit that differs. The arms are wheels made here, so
 that neither git nor an index of packages is needed. What was begun in FOLDER goes on. FOLDER gets found.json.
-Exit code 0 if the gate said what it must, 1 if it did not.
+Exit code 0 if the gate said what it must, 1 if it did not, else the gate's: 2 a bad call, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> int:
         options += ["--where", asked.where] if asked.where else []
         code = zeroulp(["gate", str(base), str(head), *options, "--out", str(gate)])
     if not (gate / "gate.json").is_file():
-        return 1
+        return code
     result = read_gate(gate / "gate.json")
     fit = as_it_must(result, asked.change)
     found = {

@@ -20,7 +20,7 @@ timeout = 600
 models = ["qwen3-0.6b"]
 quants = ["Q8_0"]
 devices = ["cuda"]
-shapes = [{ prompt = 128, generated = 128, context = 512 }]
+shapes = [{ prompt = 2048, generated = 128, context = 4096 }]
 """
 
 
