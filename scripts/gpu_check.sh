@@ -21,6 +21,11 @@ cd "$(dirname "$0")/.." || exit 2
 
 OUT=${OUT:-results/gpu_check}
 case $OUT in /*) ;; *) OUT=$PWD/$OUT ;; esac
+refuse() {
+  echo "$1" >&2
+  exit 2
+}
+
 find_python() {
   site=$(mktemp -d)
   trap 'rm -rf "$site"' EXIT
@@ -36,8 +41,7 @@ find_python() {
   elif command -v uv >/dev/null; then
     python=(uv run --extra "${CUDA_EXTRA:-cuda13}" python)
   else
-    echo "python3 lacks CuPy or a dependency of pyproject.toml, and there is no uv to install them (pip install uv)" >&2
-    exit 2
+    refuse "python3 lacks CuPy or a dependency of pyproject.toml, and there is no uv to install them (pip install uv)"
   fi
 }
 
@@ -126,9 +130,9 @@ find_gpus() {
     done
   fi
   for name in ${gpus[@]+"${gpus[@]}"}; do
-    [[ " ${every[*]} " == *" $name "* && -n $name ]] || { echo "-g $1: there is no such GPU, expected some of ${every[*]}" >&2; exit 2; }
+    [[ -n $name && " ${every[*]} " == *" $name "* ]] || refuse "-g $1: no such GPU, expected some of ${every[*]}"
   done
-  [ ${#gpus[@]} -gt 0 ] || { echo "-g $1: nvidia-smi names no GPU" >&2; exit 2; }
+  [ ${#gpus[@]} -gt 0 ] || refuse "-g $1: nvidia-smi names no GPU"
 }
 
 device=cuda processes=0 time_limit="" whole=1000000 wanted="" gpus=()
@@ -143,6 +147,10 @@ while getopts d:g:n:t:T: option; do
   esac
 done
 shift $((OPTIND - 1))
+case $device in host | cuda) ;; *) refuse "-d $device: expected host or cuda" ;; esac
+for number in "-n $processes" "-t ${time_limit:-0}" "-T $whole"; do
+  [[ $number =~ ^-.\ [0-9]+$ ]] || refuse "$number: expected a whole number$([[ $number = -n* ]] || echo " of seconds")"
+done
 [ $# -gt 0 ] || set -- "${CHECKS[@]}"
 find_python
 planted=("${python[@]}" scripts/planted_gate.py --matrix "$ROWS" --device "$device")
