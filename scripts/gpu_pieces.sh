@@ -11,7 +11,7 @@ plan() {
   local folder="$OUT/$1-${gpu:-$device}-${sources:-}" # a run belongs to a GPU and to the code that it was begun with
   command=()
   case $1 in
-    devices) limit=300 suite=(-n 0 suites/devices/test_cuda_*.py suites/devices/test_interface.py) ;; # clocks: alone
+    devices) limit=300 suite=(-n 0 suites/devices/test_cuda_*.py suites/devices/test_{interface,ptx_conformance}.py) ;; # clocks: alone
     kernels) limit=900 suite=(-n "$processes" suites/kernels) ;;
     graph) limit=600 suite=(-n "$processes" suites/graph_replay) ;;
     prefill) limit=900 suite=(-n "$processes" suites/prefill) ;;
