@@ -92,6 +92,7 @@ def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: 
         tokens=tokens,
         oracle=_oracle(row, loaded, tokens, cache),
         has_pdl=engine.session.has_pdl,
+        verify=row.shape.verify,
         only=only,
     )
 

@@ -41,6 +41,12 @@ class SessionEngine:
     def generate_more(self, n: int) -> None:
         self.session.generate_more(n)
 
+    def verify(self, tokens: Tokens) -> Logits:
+        return self.session.verify(tokens)
+
+    def verify_again(self, rows: int, n: int) -> None:
+        self.session.verify_again(rows, n)
+
     def reset(self) -> None:
         self.session.reset()
 

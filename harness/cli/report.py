@@ -69,14 +69,18 @@ def write_report(folder: Path, *, as_json: bool, against: Path | None = None) ->
     """Write the report, say the verdict and where it is on the last line; returns the exit code."""
     from reference.spec.gguf_file import shown_path
     from reports.run_report import write_report as write
+    from reports.targets import lines, stored
 
     verdict = write(folder, against=against)
-    place = folder / "report.html"
+    place, targets = folder / "report.html", stored(folder)
     if as_json:
         counts = {name: number for name, number in verdict.counts.items() if number}
         facts = {"exit_code": verdict.exit_code, "verdict": verdict.headline, "reasons": verdict.reasons}
-        click.echo(json.dumps({**facts, "rows": counts, "run": str(folder), "report": str(place)}, indent=2))
+        held = {"targets": [item.facts() for item in targets]} if targets else {}
+        click.echo(json.dumps({**facts, **held, "rows": counts, "run": str(folder), "report": str(place)}, indent=2))
         return verdict.exit_code
+    for line in lines(targets):
+        click.echo(line)
     for reason in verdict.reasons:
         click.echo(reason)
     click.echo(f"{verdict.headline}; report: {shown_path(place)}")

@@ -205,6 +205,7 @@ def measured(model: ModelFile, *, decode_us: float, slowed: int = 0, failed: boo
             run=2,
             prefill=sampled(1e6),
             decode=sampled(decode_us, slowed=slowed),
+            verify=None,
             launches_per_token=4.0,
             graph_kernels_per_token=29.0,
             prefill_launches_per_token=2.0,
