@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.adapters.engine import LoadedModel, SessionEngine
+from harness.adapters.engine import LoadedModel, SessionEngine, op_by_op_settings
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import BadInput, OutOfMemory
 from harness.adapters.timing import Timing
+from harness.adapters.vouched import vouched
 from harness.check_id import check_id
 from harness.compare import Comparison, compare
 from harness.errors import BadCall
@@ -90,7 +91,7 @@ def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: 
         toggles=row.toggles,
         open_twin=lambda toggles: loaded.engine(toggles, context=row.shape.context),
         tokens=tokens,
-        oracle=_oracle(row, loaded, tokens, cache),
+        oracle=_oracle(row, loaded, tokens, cache, anew=bool(only)),
         has_pdl=engine.session.has_pdl,
         verify=row.shape.verify,
         only=only,
@@ -121,7 +122,8 @@ def row_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
     return proof_tokens(vocab, prefilled=prefilled, decoded=decoded)
 
 
-def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path) -> Oracle:
+def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path, *, anew: bool) -> Oracle:
+    """`anew`: whatever an earlier process found of a large model is not enough."""
     kv = str(row.toggles["kv"])
 
     def whole(logits: Logits) -> tuple[Comparison, str]:
@@ -129,6 +131,20 @@ def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Pa
         return compare(logits, expected), f"exact form, whole model, kv {kv}"
 
     def sampled(logits: Logits) -> tuple[Comparison, str]:
-        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
+        def check() -> tuple[Comparison, str]:
+            return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
+
+        if anew:
+            return check()
+        return vouched(
+            cache,
+            sha256=row.model.sha256,
+            device=loaded.device.description,
+            settings=op_by_op_settings(row.toggles, tokens.prefilled),
+            tokens=tokens.prefilled,
+            decoded=tokens.decoded,
+            logits=logits,
+            check=check,
+        )
 
     return whole if row.model.bytes <= WHOLE_ORACLE_BYTES else sampled

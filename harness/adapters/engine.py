@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -84,7 +83,6 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         self.device = device
         self.model = model
         self.weights = qwen3.load(device, model)
-        self._vouched: dict[tuple[object, ...], tuple[Comparison, str]] = {}
 
     def engine(self, toggles: Mapping[str, str | int], *, context: int, max_batch: int | None = None) -> SessionEngine:
         chosen = Toggles.from_mapping(toggles)
@@ -98,23 +96,9 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
     ) -> tuple[Comparison, str]:
         """Op by op against the oracle, in a session of its own: one batched pass, then one-row steps.
 
-        `logits` of the row's engine, all positions, must be what that session got. Logits that were found the same are
-        not checked again op by op: the same bits after the timed loop, or of a row whose session here is the same.
+        `logits` of the row's engine, all positions, must be what that session got.
         """
-        settings = {**toggles, "graph": "off", "prefill": "batched", "chunk": len(tokens)}
-        digest = hashlib.blake2b(logits.tobytes(), digest_size=16).digest()
-        asked = (tuple(sorted(settings.items())), tuple(map(int, tokens)), tuple(decoded), logits.shape, digest)
-        if asked not in self._vouched:
-            found = self._op_by_op(settings, tokens, decoded, logits)
-            if not found[0].same:
-                return found
-            self._vouched[asked] = found
-        return self._vouched[asked]
-
-    def _op_by_op(
-        self, settings: Mapping[str, str | int], tokens: NDArray[np.int64], decoded: list[int], logits: Logits
-    ) -> tuple[Comparison, str]:
-        engine = self.engine(settings, context=len(tokens) + len(decoded))
+        engine = self.engine(op_by_op_settings(toggles, tokens), context=len(tokens) + len(decoded))
         try:
             return sampled_parity(engine.session, self.model, tokens, decoded, logits)
         finally:
@@ -124,6 +108,11 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.weights.close()
+
+
+def op_by_op_settings(toggles: Mapping[str, str | int], tokens: NDArray[np.int64]) -> dict[str, str | int]:
+    """Toggles of the session whose ops are checked in place of that of a row: one pass, then steps without a graph."""
+    return {**toggles, "graph": "off", "prefill": "batched", "chunk": len(tokens)}
 
 
 @contextmanager

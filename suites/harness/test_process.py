@@ -10,19 +10,23 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.session import Session
+from harness.adapters.devices import opened
+from harness.adapters.engine import LoadedModel
 from harness.adapters.models import ModelFile, open_file, size_of, synthetic
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.sampled import sampled_parity
 from harness.adapters.settings import canonical_toggles
+from harness.adapters.vouched import vouched
 from harness.canaries import canaries, read_ceiling
 from harness.compare import Comparison
 from harness.job import ProcessJob
 from harness.measure import Measured
 from harness.process import measure_process, measurement
-from harness.proven import Proven
+from harness.proven import Proven, prove_one
 from harness.rules import CAREFUL, Rules
 from harness.runner import Finished, Pool, Task, run
 from harness.sampling import Sampled, Take
@@ -164,6 +168,60 @@ def test_the_oracle_is_asked_once_for_the_same_bits(
     answer = measure_process(job(model, cache))
     assert [found.status for found in answer.rows] == ["ok"] * 4
     assert sorted(asked) == ["f16", "f32"]
+
+
+def test_the_oracle_is_asked_once_by_all_processes(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for other bits, not when the code is another, and not for a single check that is made again."""
+    asked: list[str] = []
+
+    def counted(session: Session, *arguments: Any) -> tuple[Comparison, str]:
+        asked.append(session.toggles.kv)
+        return sampled_parity(session, *arguments)
+
+    monkeypatch.setattr("harness.proven.WHOLE_ORACLE_BYTES", 0)
+    monkeypatch.setattr("harness.adapters.engine.sampled_parity", counted)
+    one = rows(model)[0]
+    extents = []
+    for _ in range(2):
+        (found,) = measure_process(job(model, cache, one)).rows
+        assert found.status == "ok"
+        extents += [(check.right, check.values) for check in found.proof if check.name == "engine = oracle"]
+    assert len(asked) == 1
+    assert len({values for _, values in extents}) == 1
+    assert [text.endswith("as found before for these logits") for text, _ in extents] == [False, True, True, True]
+    monkeypatch.setattr("harness.adapters.vouched.code_hash", lambda paths: "other code")
+    assert measure_process(job(model, cache, one)).rows[0].status == "ok"
+    assert len(asked) == 2
+    with opened("host", cache) as device, LoadedModel(device, open_file(model.path)) as loaded:
+        assert prove_one(loaded, one, "engine = oracle", "before", cache=cache).status == "passed"
+    assert len(asked) == 3
+
+
+def test_logits_that_nobody_vouched_for_are_checked(tmp_path: Path) -> None:
+    logits, asked = np.arange(6, dtype=np.float32).reshape(2, 3), list[int]()
+
+    def ask(logits: NDArray[np.float32], *, differing: int = 0, **changes: Any) -> tuple[Comparison, str]:
+        def check() -> tuple[Comparison, str]:
+            asked.append(differing)
+            return Comparison(values=5, differing=differing, worst_ulp=None, first_difference=""), "by hand"
+
+        facts = {"sha256": "a", "device": "d", "settings": {"kv": "f16"}, "tokens": [1], "decoded": [2], **changes}
+        return vouched(tmp_path, logits=logits, check=check, **facts)
+
+    assert not ask(logits, differing=1)[0].same
+    assert ask(logits)[1] == "by hand"  # what differed is not kept
+    assert ask(logits) == (
+        Comparison(values=5, differing=0, worst_ulp=0, first_difference=""),
+        "by hand, as found before for these logits",
+    )
+    other = logits.copy()
+    other[1, 1] = np.nextafter(other[1, 1], np.float32(9))
+    changes: list[dict[str, Any]] = [{"sha256": "b"}, {"device": "e"}, {"settings": {"kv": "f32"}}, {"tokens": [3]}]
+    changes += [{"decoded": [4]}]
+    assert [ask(other)[1], *(ask(logits, **change)[1] for change in changes)] == ["by hand"] * 6
+    assert len(asked) == 8
 
 
 def test_what_the_oracle_refused_is_asked_again(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
