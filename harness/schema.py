@@ -38,7 +38,7 @@ class ModelFacts(Record, frozen=True, kw_only=True):
     bytes: int
 
 
-class Shape(Record, frozen=True, kw_only=True):
+class Shape(Record, frozen=True, kw_only=True, omit_defaults=True):  # jobs go to arms of older code, too
     """What is computed. All are counts of tokens."""
 
     prompt: int  # prefilled at once
