@@ -91,8 +91,9 @@ def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: 
         toggles=row.toggles,
         open_twin=lambda toggles: loaded.engine(toggles, context=row.shape.context),
         tokens=tokens,
-        oracle=_oracle(row, loaded, tokens, cache),
+        oracle=_oracle(row, loaded, tokens, cache, anew=bool(only)),
         has_pdl=engine.session.has_pdl,
+        verify=row.shape.verify,
         only=only,
     )
 
@@ -121,7 +122,8 @@ def row_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
     return proof_tokens(vocab, prefilled=prefilled, decoded=decoded)
 
 
-def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path) -> Oracle:
+def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path, *, anew: bool) -> Oracle:
+    """`anew`: what the oracle answered an earlier process is not enough."""
     kv = str(row.toggles["kv"])
 
     def whole(logits: Logits) -> tuple[Comparison, str]:
@@ -129,7 +131,7 @@ def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Pa
         return compare(logits, expected), f"exact form, whole model, kv {kv}"
 
     def sampled(logits: Logits) -> tuple[Comparison, str]:
-        kept = Kept(cache=cache, sha256=row.model.sha256)
+        kept = None if anew else Kept(cache=cache, sha256=row.model.sha256)
         return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits, kept=kept)
 
     return whole if row.model.bytes <= WHOLE_ORACLE_BYTES else sampled

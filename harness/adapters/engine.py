@@ -42,6 +42,12 @@ class SessionEngine:
     def generate_more(self, n: int) -> None:
         self.session.generate_more(n)
 
+    def verify(self, tokens: Tokens) -> Logits:
+        return self.session.verify(tokens)
+
+    def verify_again(self, rows: int, n: int) -> None:
+        self.session.verify_again(rows, n)
+
     def reset(self) -> None:
         self.session.reset()
 
@@ -95,7 +101,7 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         decoded: list[int],
         logits: Logits,
         *,
-        kept: Kept,
+        kept: Kept | None,
     ) -> tuple[Comparison, str]:
         """Op by op against the oracle, in a session of its own: one batched pass, then one-row steps.
 
@@ -118,7 +124,7 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         tokens: NDArray[np.int64],
         decoded: list[int],
         logits: Logits,
-        kept: Kept,
+        kept: Kept | None,
     ) -> tuple[Comparison, str]:
         engine = self.engine(settings, context=len(tokens) + len(decoded))
         try:

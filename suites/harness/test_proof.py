@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from harness.adapters.protocol import Logits
+from harness.adapters.protocol import Logits, Tokens
 from harness.compare import Comparison, compare
-from harness.proof import NOTHING_FINITE, PAIRS, Evidence, Prover, flipped, judge, proof_tokens
+from harness.proof import NOTHING_FINITE, PAIRS, VERIFIED, Evidence, Prover, flipped, judge, proof_tokens
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 
@@ -164,3 +164,37 @@ def test_tokens_depend_on_their_lengths_and_the_vocabulary_alone() -> None:
     assert len(again.prefilled) == 6
     assert again.decoded == [int(token) for token in TOKENS.ids[6:]]
     assert ((again.ids >= 0) & (again.ids < VOCAB)).all()
+
+
+class OneOff(FakeEngine):
+    """A pass of several rows at once has another last bit in one value."""
+
+    def verify(self, tokens: Tokens) -> Logits:
+        logits = super().verify(tokens)
+        logits[-1, 2] = np.nextafter(logits[-1, 2], np.float32(np.inf))
+        return logits
+
+
+def verified(engine: FakeEngine) -> Check:
+    prover = Prover(
+        engine=engine, toggles=TOGGLES, open_twin=FakeEngine, tokens=TOKENS, oracle=oracle, has_pdl=True, verify=2,
+        only=VERIFIED,
+    )  # fmt: skip
+    (check,) = prover.checks("after")
+    return check
+
+
+def test_rows_at_once_are_compared_with_decoded_ones() -> None:
+    check = verified(FakeEngine(TOGGLES))
+    assert (check.name, check.when, check.status, check.values) == (VERIFIED, "after", "passed", 2 * VOCAB)
+
+
+def test_one_ulp_of_rows_at_once_fails() -> None:
+    check = verified(OneOff(TOGGLES))
+    assert (check.status, check.differing, check.worst_ulp) == ("failed", 1, 1)
+
+
+def test_rows_at_once_that_were_not_replayed_fail() -> None:
+    check = verified(FakeEngine(TOGGLES, engages=False))
+    assert check.status == "failed"
+    assert "graph on did not engage" in check.reason

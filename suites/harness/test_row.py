@@ -15,6 +15,7 @@ from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import canonical_toggles
 from harness.job import RowJob
+from harness.proof import VERIFIED
 from harness.row import make_row
 from harness.schema import PlannedRow, Row, Shape
 from reference.synth import SynthShape, synth_shape
@@ -70,6 +71,15 @@ def test_a_row_is_proven_before_and_after_at_every_position(
         }
     assert made.engaged["graph"].engaged is (graph == "on")
     assert made.engaged["prefill"].engaged is True
+
+
+def test_rows_verified_at_once_are_proven_too(model: ModelFile, cache: Path) -> None:
+    made = row(model, cache, shape=msgspec.structs.replace(SHAPE, verify=2))
+    assert (made.status, made.reason) == ("ok", "")
+    found = [(check.when, check.status, check.values) for check in made.proof if check.name == VERIFIED]
+    assert found == [("before", "passed", 2 * 512), ("after", "passed", 2 * 512)]
+    assert made.metrics is not None
+    assert (made.metrics.verify, made.metrics.verify_ratio) == (None, None)  # an emulated time is none
 
 
 def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> None:
