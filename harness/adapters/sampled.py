@@ -1,8 +1,8 @@
 """Engine against oracle where the whole oracle would take hours: every op of every layer on sampled rows, by bits.
 
 The oracle's op gets what the engine's taps say went into it, so a difference shows at the op that made it.
-Activation rows: first, last, and the edges of row tiles. Matmul outputs: at least 64, first, last and tile edges among
-them. Attention: the same activation rows, all heads, over keys and values rebuilt from the taps.
+Activation rows: first, last, and the edges of row tiles, and every decoded one. Matmul outputs: at least 64, first,
+last and tile edges among them. Attention: the same rows, all heads, over keys and values rebuilt from the taps.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def sampled_parity(
             return joined([("", before), (LINK, compare(logits[len(tokens) - 1 :], own))]), text
     checker = OpByOp(model, context=len(ids), kv=kv)
     own = _run(session, checker, tokens, decoded)
+    checker.check_gathered(np.array(decoded), position=len(tokens))
     found = joined(checker.parts)
     if kept is not None and found.same:
         kept.write(checker.digest, ids, kv, Vouched(ops=len(checker.parts), values=found.values))
@@ -81,13 +82,14 @@ def _run(session: Session, shown: Shown, tokens: NDArray[np.int64], decoded: lis
 
 
 class OpByOp(Shown):
-    """Compares each tap with the oracle's op on the taps before it."""
+    """Compares each tap with the oracle's op on the taps before it; those of decoded tokens at the end, together."""
 
     def __init__(self, model: Model, *, context: int, kv: str) -> None:
         spec = model.spec
         super().__init__(spec.layers)
         shape = (spec.layers, 2, spec.kv_heads, context, spec.head_dim)
         self.parts: list[tuple[str, Comparison]] = []
+        self._gathered: dict[tuple[str, int], list[Array]] = {}
         self._model = model
         self._cache = np.zeros(shape, np.float32 if kv == "f32" else np.float16)
         self._cos, self._sin = rope_table(spec.rope, context)
@@ -96,7 +98,21 @@ class OpByOp(Shown):
         self._residual = np.zeros((0, 0), np.float32)
 
     def look(self, name: str, layer: int, value: Array) -> None:
-        if name == "output_norm":
+        """Behind the first pass a step has one row, checked with those of the others: a call costs more than a row."""
+        if self._position == 0:
+            self._check(name, layer, value)
+        else:
+            self._gathered.setdefault((name, layer), []).append(value)
+
+    def check_gathered(self, tokens: NDArray[np.int64], *, position: int) -> None:
+        """The gathered steps of these tokens as one of as many rows: the oracle's rows do not depend on each other."""
+        self.begin(tokens, position=position)
+        self._sampled = np.arange(len(tokens))
+        for (name, layer), rows in self._gathered.items():
+            self._check(name, layer, np.concatenate(rows))
+
+    def _check(self, name: str, layer: int, value: Array) -> None:
+        if name == "output_norm":  # the head runs on the last rows only
             self._residual = self._residual[-len(value) :]
         got, expected = self._both(name, layer, value)
         self.parts.append((f"{name}, layer {layer}, position {self._position}:", compare(got, expected)))
@@ -174,6 +190,8 @@ class OpByOp(Shown):
         k, v = self._heads(self._seen["k_rope"]), self._heads(self._seen["v"])
         EXACT.kv_append(k, v, self._position, keys=keys, values=values)
         q = self._heads(self._input("q_rope"))
+        if len(self._sampled) == len(self._tokens):
+            return EXACT.attention(q, keys, values, self._position, scale=self._scale).reshape(len(q), -1)
         rows = [
             EXACT.attention(q[i : i + 1], keys, values, self._position + int(row), scale=self._scale)
             for i, row in enumerate(self._sampled)

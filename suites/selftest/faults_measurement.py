@@ -93,20 +93,6 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_PROCESS}test_all_rows_of_a_model_are_proven_and_none_has_a_time_on_the_host",),
     ),
     Fault(
-        name="an-answer-about-other-values-is-taken",
-        file="harness/adapters/shown.py",
-        old="(value if name in WHOLE else value[self._sampled]).tobytes()",
-        new="value[self._sampled].tobytes()",
-        checks=(f"{_VOUCHED}test_one_bit_of_what_the_oracle_looks_at_is_another_question",),
-    ),
-    Fault(
-        name="an-answer-about-another-model-is-taken",
-        file="harness/adapters/vouched.py",
-        old="key = json.dumps([self.sha256, tokens.tolist()",
-        new="key = json.dumps([tokens.tolist()",
-        checks=(f"{_VOUCHED}test_an_answer_is_of_one_model_token_list_cache_type_and_oracle",),
-    ),
-    Fault(
         name="known-ops-stand-for-the-logits",
         file="harness/adapters/sampled.py",
         old='joined([("", before), (LINK, compare(logits[len(tokens) - 1 :], own))])',
@@ -116,7 +102,7 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="proven-only-before-the-timed-loop",
         file="harness/proven.py",
-        old='proof=(*before, *prover.checks("after")),',
+        old='proof=(*before, *deep, *prover.checks("after")),',
         new="proof=tuple(before),",
         checks=(f"{_ROW}test_a_row_is_proven_before_and_after_at_every_position[on-batched-f16]",),
         origin="9",
