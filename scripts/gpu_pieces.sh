@@ -2,12 +2,12 @@
 # and processes (0: tests one after the other).
 
 CHECKS=(doctor devices kernels graph prefill invariance families portable check-kernel bench)
-MEASURES=(aa-8b-Q4_K_M aa-8b-Q8_0 aa-0.6b-Q8_0 aa-0.6b-Q4_K_M gate-same gate-slow gate-wrong timing)
+MEASURES=(aa-8b-Q4_K_M aa-8b-Q8_0 aa-0.6b-Q8_0 aa-0.6b-Q4_K_M gate-same gate-slow gate-wrong timing targets)
 ROWS=suites/performance/calibration.toml
 
 # Sets `limit` (seconds) and `command`.
 plan() {
-  local zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()') suite=()
+  local zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()') suite=() begun
   local folder="$OUT/$1-${gpu:-$device}-${sources:-}" # a run belongs to a GPU and to the code that it was begun with
   command=()
   case $1 in
@@ -27,7 +27,16 @@ plan() {
       suite+=("--benchmark-json=$OUT/kernels.benchmark.json")
       ;;
     doctor) limit=120 command=("${zeroulp[@]}" doctor) ;;
-    bench) limit=1800 command=("${zeroulp[@]}" bench allrows --device "$device" --out "$OUT/bench") ;;
+    bench | targets)
+      limit=1800 command=("${zeroulp[@]}" bench allrows)
+      begun=$(compgen -G "$folder/*/plan.json" | tail -n 1)
+      if [ -n "$begun" ]; then
+        command+=(--resume "${begun%/plan.json}")
+      else
+        [ "$1" = bench ] || command+=(harness/targets.toml)
+        command+=(--device "$device" --out "$folder")
+      fi
+      ;;
     aa-*)
       limit=1800 command=("${zeroulp[@]}" aa)
       if [ -f "$folder/aa-plan.json" ]; then
