@@ -1,5 +1,5 @@
-# What the pieces of scripts/gpu_check.sh run. That script reads this one, and sets OUT, python, planted, device, gpu, sources
-# and processes (0: tests one after the other).
+# What the pieces of scripts/gpu_check.sh run. That script reads this one, and sets OUT, python, planted, device, gpu,
+# sources and processes (0: tests one after the other).
 
 CHECKS=(doctor devices kernels graph prefill invariance families portable check-kernel bench)
 MEASURES=(aa-8b-Q4_K_M aa-8b-Q8_0 aa-0.6b-Q8_0 aa-0.6b-Q4_K_M gate-same gate-slow gate-wrong timing targets)
@@ -11,7 +11,9 @@ plan() {
   local folder="$OUT/$1-${gpu:-$device}-${sources:-}" # a run belongs to a GPU and to the code that it was begun with
   command=()
   case $1 in
-    devices) limit=300 suite=(-n 0 suites/devices/test_cuda_*.py suites/devices/test_{interface,ptx_conformance}.py) ;; # clocks: alone
+    devices) # one process: some look at clocks
+      limit=300 suite=(-n 0 suites/devices/test_cuda_*.py suites/devices/test_{interface,ptx_conformance}.py)
+      ;;
     kernels) limit=900 suite=(-n "$processes" suites/kernels) ;;
     graph) limit=600 suite=(-n "$processes" suites/graph_replay) ;;
     prefill) limit=900 suite=(-n "$processes" suites/prefill) ;;
@@ -50,7 +52,8 @@ plan() {
       ;;
     gate-same) limit=1800 command=("${planted[@]}" same "$folder" --where 'quant == "Q8_0" and model != "qwen3-8b"') ;;
     gate-slow | gate-wrong)
-      limit=1800 command=("${planted[@]}" "${1#gate-}" "$folder" --where 'quant == "Q8_0" and model != "qwen3-8b" and context <= 4096 and depth == 0')
+      limit=1800 command=("${planted[@]}" "${1#gate-}" "$folder")
+      command+=(--where 'quant == "Q8_0" and model != "qwen3-8b" and context <= 4096 and depth == 0')
       ;;
     selftest | selftest-*)
       limit=7200 command=("${zeroulp[@]}" selftest)
