@@ -78,7 +78,7 @@ open_device('$device', kernel_dirs=[$folders]${options[$number]}).precompile()" 
 run_piece() {
   local piece=$1 started=$SECONDS left status code
   if grep -qs "\"status\": \"passed\", \"sources\": \"$sources\"" "$OUT/$piece.json"; then
-    printf '%-16s passed before, same sources\n' "$piece"
+    printf '%-18s passed before, same sources\n' "$piece"
     return 0
   fi
   plan "$piece"
@@ -94,7 +94,7 @@ run_piece() {
   fi
   printf '{"piece": "%s", "status": "%s", "sources": "%s", "gpu": "%s", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
     "$piece" "$status" "$sources" "${gpu:-}" "$code" $((SECONDS - started)) "$limit" >"$OUT/$piece.json"
-  printf '%-16s %-12s %4d s  %s\n' "$piece" "$status" $((SECONDS - started)) "$(tail -n 1 "$OUT/$piece.log" 2>/dev/null)"
+  printf '%-18s %-12s %4d s  %s\n' "$piece" "$status" $((SECONDS - started)) "$(tail -n 1 "$OUT/$piece.log" 2>/dev/null)"
   [ "$status" != interrupted ] || exit 130
   [ "$status" = passed ]
 }
