@@ -39,6 +39,8 @@ class Tally:
 
     one_row_steps: int = 0
     one_row_graph_launches: int = 0
+    few_row_passes: int = 0  # that compute the logits of all their rows
+    few_row_graph_launches: int = 0
     batched_rows: int = 0
     batched_passes: int = 0
     batched_steps: int = 0  # counted by the kernel that runs once a step
@@ -46,6 +48,10 @@ class Tally:
     def one_row(self, before: Counters, after: Counters) -> None:
         self.one_row_steps += 1
         self.one_row_graph_launches += after.graph_launches - before.graph_launches
+
+    def few_rows(self, before: Counters, after: Counters) -> None:
+        self.few_row_passes += 1
+        self.few_row_graph_launches += after.graph_launches - before.graph_launches
 
     def batched(self, rows: int, steps: int) -> None:
         self.batched_rows += rows
@@ -66,7 +72,8 @@ class Tally:
         }
 
     def _graph(self, toggles: Toggles, graph: LoggedGraph | None, refused: str) -> Engagement:
-        replayed, steps = self.one_row_graph_launches, self.one_row_steps
+        replayed = self.one_row_graph_launches + self.few_row_graph_launches
+        steps = self.one_row_steps + self.few_row_passes
         kernels = graph.kernels if graph else 0
         engaged = None if steps == 0 else replayed == steps
         reason = (
@@ -74,11 +81,11 @@ class Tally:
             if engaged
             else refused or ("no one-row step yet" if steps == 0 else f"{steps - replayed} steps ran directly")
         )
+        detail = f"{self.one_row_graph_launches} of {self.one_row_steps} one-row steps replayed"
+        if self.few_row_passes:
+            detail += f" and {self.few_row_graph_launches} of {self.few_row_passes} passes of a few rows"
         return Engagement(
-            asked=toggles.graph,
-            engaged=engaged,
-            reason=reason,
-            detail=f"{replayed} of {steps} one-row steps replayed, {kernels} kernels in the graph",
+            asked=toggles.graph, engaged=engaged, reason=reason, detail=f"{detail}, {kernels} kernels in the graph"
         )
 
     def _prefill(self, toggles: Toggles) -> Engagement:

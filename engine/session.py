@@ -92,7 +92,7 @@ class Session:
         self._stream = LaunchLog(
             device.stream(pdl=pdl, grid_limit=grid_limit, portable=portable), follower=self.tape
         )  # fmt: skip
-        self._graphs: dict[bool, LoggedGraph] = {}  # of one row, by whether the next token is chosen in it
+        self._graphs: dict[tuple[int, bool], LoggedGraph] = {}  # by rows, and whether the next token is chosen in it
         self._graph_refused = "" if self.toggles.graph == "on" else "toggle graph is off"
         self._tally = Tally()
         self._length = 0
@@ -139,7 +139,7 @@ class Session:
         return self._tally.engagements(
             self.toggles,
             self._stream,
-            self._graphs.get(True) or self._graphs.get(False),
+            next((graph for (rows, _), graph in self._graphs.items() if rows == 1), None),
             refused=self._graph_refused,
             has_pdl=self.has_pdl,
         )
@@ -180,6 +180,26 @@ class Session:
         self._step(token)
         logits: Logits = self._read_logits(1)[0]
         return logits
+
+    def verify(self, tokens: Sequence[int] | NDArray[np.integer]) -> Logits:
+        """Append a few tokens in one pass. Returns the logits of each, (tokens, vocab): those of `decode` one by one.
+
+        Raises BadInput for more than `limits.logit_rows`.
+        """
+        ids = self._checked(tokens)
+        rows, most = len(ids), self.limits.logit_rows
+        if rows > most:
+            raise BadInput(f"{rows} tokens to verify at once: this session computes logits of {most} rows")
+        self._buffers.tokens.rows(0, rows).write(ids)
+        self._buffers.position.write(np.array([self._length], np.int32))
+        self._run_few(rows)
+        self._length += rows
+        return self._read_logits(rows)
+
+    def verify_again(self, rows: int, n: int) -> None:
+        """The pass of the last `verify`, of `rows` tokens, n times more at the same positions; nothing is copied."""
+        for _ in range(n):
+            self._run_few(rows)
 
     def generate(self, tokens: Sequence[int] | NDArray[np.integer], n: int) -> list[int]:
         """Append tokens, then n greedy ones chosen on the device (ties to the lowest id). Returns the n ids."""
@@ -238,17 +258,26 @@ class Session:
     def _run_one(self, *, choose: bool = False) -> None:
         """One row; token and position are in device memory, and with `choose` so is the next token afterwards."""
         before = self.counters
-        graph = self._graph_of(choose)
-        if graph is not None:
-            graph.launch()
-        else:
-            self._one_row(choose)
+        self._issue(1, choose)
         self._tally.one_row(before, self.counters)
         self._length += 1
 
-    def _one_row(self, choose: bool) -> None:
-        qwen3.prefix(self._stream, self._weights, self._buffers, 1, tap=self.tap)
-        self._region(1)
+    def _run_few(self, rows: int) -> None:
+        """Some rows, logits of all; tokens and position are in device memory."""
+        before = self.counters
+        self._issue(rows, False)
+        self._tally.few_rows(before, self.counters)
+
+    def _issue(self, rows: int, choose: bool) -> None:
+        graph = self._graph_of(rows, choose)
+        if graph is not None:
+            graph.launch()
+        else:
+            self._pass(rows, choose)
+
+    def _pass(self, rows: int, choose: bool) -> None:
+        qwen3.prefix(self._stream, self._weights, self._buffers, rows, tap=self.tap)
+        self._region(rows)
         if choose:
             self._choose()
 
@@ -262,21 +291,22 @@ class Session:
         qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
         qwen3.head(self._stream, self._weights, self._buffers, 0, rows, path=path, tap=self.tap)
 
-    def _graph_of(self, choose: bool) -> LoggedGraph | None:
+    def _graph_of(self, rows: int, choose: bool) -> LoggedGraph | None:
         """The graph of a step, captured at the first chance; None if it is not to be replayed.
 
         A failed capture is said, never retried.
         """
         if self.tap is not no_tap or self._graph_refused:
             return None
-        if choose not in self._graphs:
+        key = rows, choose
+        if key not in self._graphs:
             try:
                 with self._stream.capture() as capture:
-                    self._one_row(choose)
-                self._graphs[choose] = capture.graph
+                    self._pass(rows, choose)
+                self._graphs[key] = capture.graph
             except DeviceError as error:
                 self._graph_refused = f"capture failed: {error}"
-        return self._graphs.get(choose)
+        return self._graphs.get(key)
 
     def _batched(self, chunk: NDArray[np.int32], logits_of: int) -> list[Logits]:
         """One pass over the rows of `chunk`; logits of its last `logits_of` rows, in pieces."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-SUFFIXES = frozenset((".py", ".cu", ".cuh", ".h", ".hpp", ".c", ".cpp"))
+SUFFIXES = frozenset((".py", ".cu", ".cuh", ".h", ".hpp", ".c", ".cpp", ".toml"))
 
 # Everything that can change a bit or a figure of a row; the command line, the reports and the suites cannot.
 RESULT_CODE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,16 @@ from typing import Any
 
 from harness.adapters.settings import TOGGLE_NAMES, canonical_toggles
 from harness.errors import BadCall
-from harness.schema import Shape
+from harness.schema import Shape, Target
+from harness.targets import FIGURES
+from harness.where import parse_where
 
 DEFAULT = Path(__file__).with_name("default_matrix.toml")
 DEVICES = ("host", "cuda")
 CONFIG_SCHEMA = 1
-SHAPE_FIELDS = ("prompt", "generated", "context", "depth")
+ARRAYS = ("group", "target")
+MOST_VERIFIED = 16  # rows whose logits are computed at once
+SHAPE_FIELDS = ("prompt", "generated", "context", "depth", "verify")
 ROW_FIELDS = frozenset(("model", "quant", "device", *SHAPE_FIELDS, *TOGGLE_NAMES))
 
 Value = str | int
@@ -38,6 +43,7 @@ class Group:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     groups: tuple[Group, ...]
+    targets: tuple[Target, ...] = ()
     repeats: int = 5
     timeout: float = 600.0  # seconds
 
@@ -58,8 +64,8 @@ def parse_config(text: str, path: Path) -> Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadCall(f"{path} {_with_line(str(error), text)}") from None
-    top = _Table(data, f"{path}", _Lines(text), group=0)
-    top.only("schema", "repeats", "timeout", "group")
+    top = _Table(data, f"{path}", _Lines(text))
+    top.only("schema", "repeats", "timeout", *ARRAYS)
     if top.whole("schema", CONFIG_SCHEMA) != CONFIG_SCHEMA:
         raise top.fault("schema", f"expected {CONFIG_SCHEMA}")
     groups = top.tables("group")
@@ -69,6 +75,7 @@ def parse_config(text: str, path: Path) -> Config:
         repeats=top.whole("repeats", 5, minimum=1),
         timeout=float(top.whole("timeout", 600, minimum=1)),
         groups=tuple(_group(group, path.parent) for group in groups),
+        targets=tuple(_target(target) for target in top.tables("target")),
     )
 
 
@@ -96,6 +103,21 @@ def _group(table: _Table, folder: Path) -> Group:
     )
 
 
+def _target(table: _Table) -> Target:
+    table.only("name", "where", "figure", "must", "aim")
+    where, figure = table.text("where"), table.text("figure")
+    if figure not in FIGURES:
+        raise table.fault("figure", f"{figure!r} is not one of {', '.join(FIGURES)}")
+    try:
+        parse_where(where, ROW_FIELDS)
+    except BadCall as error:
+        raise table.fault("where", str(error).removeprefix(f"--where {where!r}: ")) from None
+    must, aim = table.number_of("must"), table.number_of("aim") if "aim" in table.data else None
+    if aim is not None and not (aim <= must if FIGURES[figure].least else aim >= must):
+        raise table.fault("aim", f"{aim:g} is easier than what must be reached, {must:g} {FIGURES[figure].unit}")
+    return Target(name=table.text("name"), where=where, figure=figure, must=must, aim=aim)
+
+
 def is_path(model: str) -> bool:
     return model.endswith(".gguf")
 
@@ -107,13 +129,16 @@ def _model(name: str, folder: Path) -> str:
 def _shape(table: _Table) -> Shape:
     table.only(*SHAPE_FIELDS)
     prompt, generated = table.whole("prompt", minimum=1), table.whole("generated", minimum=1)
-    depth = table.whole("depth", 0, minimum=0)
+    depth, verify = table.whole("depth", 0, minimum=0), table.whole("verify", 0, minimum=0)
     context = table.whole("context", minimum=1)
+    if verify > min(generated, MOST_VERIFIED):
+        most = f"the {generated} generated tokens, in whose places it is computed, and {MOST_VERIFIED}"
+        raise table.fault("verify", f"{verify} is more than {most}")
     if depth + prompt + generated > context:
         raise table.fault(
             "context", f"{context} is less than depth + prompt + generated = {depth + prompt + generated}"
         )
-    return Shape(prompt=prompt, generated=generated, context=context, depth=depth)
+    return Shape(prompt=prompt, generated=generated, context=context, depth=depth, verify=verify)
 
 
 def _toggles(table: _Table) -> dict[str, tuple[Value, ...]]:
@@ -145,12 +170,17 @@ class _Lines:
 
     text: str
 
-    def of(self, key: str, group: int) -> int:
-        """Line of the first `key =` (in an inline table, too) behind the group's header; else of the header."""
+    def of(self, key: str, array: str, number: int) -> int:
+        """Line of the first `key =` (in an inline table, too) behind the header of the table; else of the header.
+
+        The table is [[array]] number 1, 2 ..., or, with number 0, the top of the file.
+        """
         lines = self.text.splitlines()
-        headers = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*group\s*\]\]", line)]
-        first = headers[group - 1] if group else 0
-        last = headers[group] if group < len(headers) else len(lines)
+        matches = ((i, re.match(r"\s*\[\[\s*(\w+)\s*\]\]", line)) for i, line in enumerate(lines))
+        headers = [(i, match.group(1)) for i, match in matches if match]
+        own = [i for i, name in headers if name == array]
+        first = own[number - 1] if number else 0
+        last = next((i for i, _ in headers if i >= first + bool(number)), len(lines))
         pattern = re.compile(rf"(^|[\s,{{\[.\"']){re.escape(key)}[\"']?\s*(=|\])")
         found = (i for i in range(first, last) if pattern.search(lines[i].split("#")[0]))
         return next(found, first) + 1
@@ -163,12 +193,13 @@ class _Table:
     data: Mapping[str, Any]
     path: str
     lines: _Lines
-    group: int
+    array: str = ""  # of ARRAYS: the one that this table is in
+    number: int = 0  # in it, from 1; 0: the top of the file
     inside: Sequence[str] = field(default=())
 
     def fault(self, key: str, text: str) -> BadCall:
         name = ".".join((*self.inside, key))
-        return BadCall(f"{self.path} line {self.lines.of(key, self.group)}: {name}: {text}")
+        return BadCall(f"{self.path} line {self.lines.of(key, self.array, self.number)}: {name}: {text}")
 
     def only(self, *names: str) -> None:
         for key in self.data:
@@ -181,6 +212,19 @@ class _Table:
         value = self.data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise self.fault(key, f"{value!r} is not a whole number, at least {minimum}")
+        return value
+
+    def number_of(self, key: str) -> float:
+        """Above zero. Raises BadCall."""
+        value = self.data.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise self.fault(key, f"{value!r} is not a number above zero" if key in self.data else "missing")
+        return float(value)
+
+    def text(self, key: str) -> str:
+        value = self.data.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.fault(key, f"{value!r} is not a text" if key in self.data else "missing")
         return value
 
     def values(self, key: str) -> tuple[Value, ...]:
@@ -206,12 +250,13 @@ class _Table:
         given = self.data.get(key, [])
         if not isinstance(given, list):
             raise self.fault(key, "expected a list of tables")
-        if key == "group":
-            return [_Table(self._checked(key, item), self.path, self.lines, i) for i, item in enumerate(given, start=1)]
+        if key in ARRAYS and not self.number:
+            checked = [self._checked(key, item) for item in given]
+            return [_Table(item, self.path, self.lines, key, i) for i, item in enumerate(checked, start=1)]
         return [self._of(key, item) for item in given]
 
     def _of(self, key: str, item: object) -> _Table:
-        return _Table(self._checked(key, item), self.path, self.lines, self.group, (*self.inside, key))
+        return _Table(self._checked(key, item), self.path, self.lines, self.array, self.number, (*self.inside, key))
 
     def _checked(self, key: str, item: object) -> Mapping[str, Any]:
         if not isinstance(item, dict):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from harness.adapters.models import file_quant
 from harness.adapters.settings import canonical_toggles
-from harness.config import SHAPE_FIELDS, Config, Group, Value, is_path
+from harness.config import ROW_FIELDS, SHAPE_FIELDS, Config, Group, Value, is_path
 from harness.errors import BadCall
 from harness.schema import Shape
+from harness.where import parse_where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,16 @@ class RowConfig:
 
 
 def expand(config: Config, device: str) -> list[RowConfig]:
-    """The rows of a configuration on one device, exclusions applied, in an order that keeps a model's rows together."""
-    rows = [row for group in config.groups if device in group.devices for row in _group_rows(group, device)]
+    """The rows of a configuration on one device, exclusions applied, in an order that keeps a model's rows together.
+
+    Raises BadCall if there is none, or if a target has no row on any device.
+    """
+    every = [row for group in config.groups for name in group.devices for row in _group_rows(group, name)]
+    for target in config.targets:
+        wanted = parse_where(target.where, ROW_FIELDS)
+        if not any(wanted(row.fields()) for row in every):
+            raise BadCall(f"target {target.name!r}: none of the {len(every)} rows of the matrix has {target.where}")
+    rows = [row for row in every if row.device == device]
     # The model itself is part of the key: a seed or a path may be all that tells two rows apart.
     unique = {(row.model, repr(sorted(row.fields().items()))): row for row in rows}
     if not unique:

@@ -14,15 +14,18 @@ from harness.rules import Rules
 from harness.sampling import Sampled, Take, sampled
 from harness.schema import Shape, Spread
 
+VERIFY_PASSES = 16  # of one sample
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """`prefill` and `decode` are None where time means nothing (an emulated device)."""
+    """`prefill`, `decode` and `verify` are None where time means nothing (an emulated device)."""
 
     shape: Shape
     run: int  # tokens of one sample of decode
     prefill: Sampled | None
     decode: Sampled | None
+    verify: Sampled | None  # None where the shape has no such pass, too
     launches_per_token: float
     graph_kernels_per_token: float
     prefill_launches_per_token: float
@@ -44,15 +47,17 @@ class Measured:
 
     @property
     def throttled(self) -> str:
-        """One line if too many samples of either had to be thrown away, else empty."""
-        found = (("decode", self.decode), ("prefill", self.prefill))
-        return "; ".join(f"{name}: {item.throttled}" for name, item in found if item and item.throttled)
+        """One line if too many samples of any had to be thrown away, else empty."""
+        return "; ".join(f"{name}: {item.throttled}" for name, item in self._phases if item and item.throttled)
 
     @property
     def warm_up(self) -> str:
-        """One line if either did not become flat, else empty."""
-        found = (("decode", self.decode), ("prefill", self.prefill))
-        return "; ".join(f"{name}: {item.warm_up}" for name, item in found if item and item.warm_up)
+        """One line if any did not become flat, else empty."""
+        return "; ".join(f"{name}: {item.warm_up}" for name, item in self._phases if item and item.warm_up)
+
+    @property
+    def _phases(self) -> tuple[tuple[str, Sampled | None], ...]:
+        return (("decode", self.decode), ("verify", self.verify), ("prefill", self.prefill))
 
 
 def measure(
@@ -74,7 +79,7 @@ def measure(
         raise ValueError(f"{len(tokens)} tokens for depth {shape.depth} and prompt {shape.prompt}")
     prefilled, decoded = _count(engine, shape, tokens)
     run = min(rules.run_tokens, shape.generated) or shape.generated
-    prefill = decode = None
+    prefill = decode = verify = None
     if timer is not None:
         decode = sampled(
             lambda: _decode(engine, shape, tokens, run, timer),
@@ -82,12 +87,15 @@ def measure(
             samples=rules.samples,
             warm_seconds=warm_seconds,
         )
+        if shape.verify:
+            verify = sampled(lambda: _verify(engine, shape, tokens, timer), rules, samples=rules.samples)
         prefill = sampled(lambda: _prefill(engine, shape, tokens, timer), rules, samples=rules.prefill_samples)
     return Measured(
         shape=shape,
         run=run,
         prefill=prefill,
         decode=decode,
+        verify=verify,
         launches_per_token=_issued(decoded) / shape.generated,
         graph_kernels_per_token=decoded.graph_kernels / shape.generated,
         prefill_launches_per_token=_issued(prefilled) / shape.prompt,
@@ -113,6 +121,14 @@ def _decode(engine: Engine, shape: Shape, tokens: NDArray[np.int64], run: int, t
     """`run` tokens in the middle of the answer; what stands before them is there from the pass that was counted."""
     _stand_at(engine, len(tokens) + (shape.generated - run) // 2, tokens)
     return timer.take(lambda: engine.generate_more(run))
+
+
+def _verify(engine: Engine, shape: Shape, tokens: NDArray[np.int64], timer: Timer) -> Take:
+    """VERIFY_PASSES over the same rows, in the middle of the answer as a run of decode is."""
+    engine.truncate(len(tokens) + (shape.generated - shape.verify) // 2)
+    engine.verify(np.resize(tokens, shape.verify))
+    engine.synchronize()
+    return timer.take(lambda: engine.verify_again(shape.verify, VERIFY_PASSES))
 
 
 def _prefill(engine: Engine, shape: Shape, tokens: NDArray[np.int64], timer: Timer) -> Take:

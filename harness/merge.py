@@ -90,7 +90,13 @@ def _plan(plans: Sequence[Plan], command: str) -> Plan:
     first = msgspec.structs.asdict(plans[0])
     asked = ("matrix", "matrix_path", "where", "device", "repeats", "peer")
     kept = {name: first[name] for name in asked if all(getattr(plan, name) == first[name] for plan in plans)}
-    return Plan(started=min(plan.started for plan in plans), command=command, rows=tuple(rows.values()), **kept)
+    return Plan(
+        started=min(plan.started for plan in plans),
+        command=command,
+        rows=tuple(rows.values()),
+        targets=tuple(dict.fromkeys(target for plan in plans for target in plan.targets)),
+        **kept,
+    )
 
 
 def _environments(

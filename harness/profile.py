@@ -33,6 +33,7 @@ class KernelRow(Record, frozen=True, kw_only=True):
     weight_bytes: float
     kv_bytes: float  # keys and values, read and written
     operations: float  # one multiply-add is two; of matrices and attention only
+    dram_bytes: float | None = None  # read from memory by the GPU's counters, of all calls; None: they were not read
     roof: str = ""  # ceiling that bounds it; empty if it moves and computes next to nothing, or none was measured
     percent_of_roof: float | None = None
 

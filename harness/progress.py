@@ -91,4 +91,5 @@ def row_name(row: PlannedRow | Row) -> str:
     shape, toggles = row.shape, row.toggles
     named = ", ".join(f"{name} {toggles[name]}" for name in ("engine", "graph", "prefill", "kv") if name in toggles)
     depth = f" at {shape.depth}" if shape.depth else ""
-    return f"{row.model.name} {row.model.quant}, {shape.prompt} + {shape.generated} tokens{depth}, {named}"
+    verify = f", {shape.verify} verified at once" if shape.verify else ""
+    return f"{row.model.name} {row.model.quant}, {shape.prompt} + {shape.generated} tokens{depth}{verify}, {named}"

@@ -24,6 +24,8 @@ PAIRS: Mapping[str, tuple[str, str, str]] = {
     "prefill": ("batched", "sequential", "batched = sequential"),
     "pdl": ("on", "off", "pdl = no pdl"),
 }
+VERIFIED = "verified = decoded"
+AT_DEPTH = "verified = decoded at depth"
 ORACLE = "engine = oracle"
 NOTHING_FINITE = "no logit is finite: that they are equal shows nothing"
 
@@ -64,6 +66,7 @@ def proof_tokens(vocab: int, *, prefilled: int, decoded: int) -> ProofTokens:
 class Prover:
     """Compares a row's engine with its twins, which differ in one toggle each, and with the oracle's logits.
 
+    `verify`: rows of a pass that is compared with as many decoded tokens, the last of the list; 0: none.
     `only` is the name of the one check that is wanted, the others are not made.
     """
 
@@ -76,6 +79,7 @@ class Prover:
         tokens: ProofTokens,
         oracle: Oracle,
         has_pdl: bool,
+        verify: int = 0,
         only: str = "",
     ) -> None:
         self._engine = engine
@@ -84,6 +88,7 @@ class Prover:
         self._oracle = oracle
         self._pairs = [toggle for toggle, (_, _, name) in PAIRS.items() if only in ("", name)]
         self._with_oracle = only in ("", ORACLE)
+        self._verify = verify if only in ("", VERIFIED) else 0
         self._twins = {
             toggle: self._twin(open_twin(flipped(toggles, toggle)))
             for toggle in self._pairs
@@ -94,6 +99,8 @@ class Prover:
         """All comparisons. The row's engine computes anew; its twins, which no timed loop touches, did so once."""
         own = _evidence(self._engine, self._tokens)
         found = [self._pair(toggle, own, when) for toggle in self._pairs]
+        if self._verify:
+            found.append(self._verified(own, when))
         if self._with_oracle:
             found.append(_oracle_check(own, *self._oracle(own.logits), when))
         return found
@@ -103,6 +110,35 @@ class Prover:
             return _evidence(engine, self._tokens)
         finally:
             engine.close()
+
+    def _verified(self, own: Evidence, when: When) -> Check:
+        """The last tokens once more, all in one pass instead of one after the other."""
+        rows = min(self._verify, self._tokens.tail)
+        self._engine.truncate(len(self._tokens.ids) - rows)
+        logits = self._engine.verify(self._tokens.ids[-rows:])
+        passed = Evidence(logits=logits, engaged=dict(self._engine.engaged()))
+        decoded = Evidence(logits=own.logits[-rows:], engaged=own.engaged)
+        value = str(self._toggles["graph"])
+        return judge(VERIFIED, when, passed, decoded, toggle="graph", values=(value, value))
+
+    def at_depth(self, position: int) -> Check:
+        """Behind `position` tokens that the timed loop has left in the cache: some decoded, then all in one pass.
+
+        The two take other kernels and other splits of the cache. To be called before `checks`, which starts anew.
+        """
+        tokens = self._tokens.decoded[: int(self._toggles["chunk"])]
+        if len(tokens) < 2:
+            reason = (
+                "no pass can hold more than one row" if self._tokens.tail > 1 else "one token is decoded either way"
+            )
+            return Check(name=AT_DEPTH, when="after", status="not_applicable", reason=reason)
+        self._engine.truncate(position)
+        one_by_one = np.concatenate([self._engine.decode(token)[None] for token in tokens])
+        decoded = Evidence(logits=one_by_one, engaged=dict(self._engine.engaged()))
+        self._engine.truncate(position)
+        passed = Evidence(logits=self._engine.verify(tokens), engaged=dict(self._engine.engaged()))
+        value = str(self._toggles["graph"])
+        return judge(AT_DEPTH, "after", passed, decoded, toggle="graph", values=(value, value))
 
     def _pair(self, toggle: str, own: Evidence, when: When) -> Check:
         left_value, right_value, name = PAIRS[toggle]

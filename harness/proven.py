@@ -16,11 +16,12 @@ from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import BadInput, OutOfMemory
 from harness.adapters.timing import Timing
+from harness.adapters.vouched import Kept
 from harness.check_id import check_id
 from harness.compare import Comparison, compare
 from harness.errors import BadCall
 from harness.measure import Measured, measure
-from harness.proof import Oracle, ProofTokens, Prover, proof_tokens
+from harness.proof import AT_DEPTH, Oracle, ProofTokens, Prover, proof_tokens
 from harness.rules import Rules
 from harness.schema import Check, PlannedRow, Status, When
 from harness.schema import Path as Engagement
@@ -62,10 +63,11 @@ def prove_and_measure(
         before = prover.checks("before")
         prompt = _prompt(row, loaded.model.spec.vocab)
         measured = measure(engine, shape, prompt, rules=rules, timer=timing.timer(engine), warm_seconds=warm_seconds)
+        deep = [prover.at_depth(len(prompt))] if shape.depth else []
         return Proven(
             key=row.key,
             measured=measured,
-            proof=(*before, *prover.checks("after")),
+            proof=(*before, *deep, *prover.checks("after")),
             engaged=engine.engaged(),
             memory_bytes=loaded.memory_bytes() + engine.memory_bytes(),
         )
@@ -78,7 +80,10 @@ def prove_one(loaded: LoadedModel, row: PlannedRow, check: str, when: When, *, c
         stack.callback(engine.close)
         prover = _prover(loaded, engine, row, cache, only=check)
         if when == "after":
-            engine.generate(_prompt(row, loaded.model.spec.vocab), row.shape.generated)
+            prompt = _prompt(row, loaded.model.spec.vocab)
+            engine.generate(prompt, row.shape.generated)
+            if check == AT_DEPTH:
+                return prover.at_depth(len(prompt))
         (found,) = prover.checks(when)
         return found
 
@@ -90,8 +95,9 @@ def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: 
         toggles=row.toggles,
         open_twin=lambda toggles: loaded.engine(toggles, context=row.shape.context),
         tokens=tokens,
-        oracle=_oracle(row, loaded, tokens, cache),
+        oracle=_oracle(row, loaded, tokens, cache, anew=bool(only)),
         has_pdl=engine.session.has_pdl,
+        verify=row.shape.verify,
         only=only,
     )
 
@@ -120,7 +126,8 @@ def row_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
     return proof_tokens(vocab, prefilled=prefilled, decoded=decoded)
 
 
-def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path) -> Oracle:
+def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Path, *, anew: bool) -> Oracle:
+    """`anew`: what the oracle answered an earlier process is not enough."""
     kv = str(row.toggles["kv"])
 
     def whole(logits: Logits) -> tuple[Comparison, str]:
@@ -128,6 +135,7 @@ def _oracle(row: PlannedRow, loaded: LoadedModel, tokens: ProofTokens, cache: Pa
         return compare(logits, expected), f"exact form, whole model, kv {kv}"
 
     def sampled(logits: Logits) -> tuple[Comparison, str]:
-        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits)
+        kept = None if anew else Kept(cache=cache, sha256=row.model.sha256)
+        return loaded.sampled_parity(row.toggles, tokens.prefilled, tokens.decoded, logits, kept=kept)
 
     return whole if row.model.bytes <= WHOLE_ORACLE_BYTES else sampled

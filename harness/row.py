@@ -15,6 +15,7 @@ from harness.adapters.models import open_file, size_of
 from harness.adapters.timing import Timing
 from harness.empty_row import empty_row
 from harness.job import RowJob
+from harness.measure import VERIFY_PASSES
 from harness.proven import Proven, ending, prove_and_measure
 from harness.rules import quick
 from harness.schema import Metrics, PlannedRow, Row
@@ -74,6 +75,8 @@ def _metrics(job: RowJob, size: ModelSize, proven: Proven, first_token: float | 
     percent = None
     if measured.decode_tps is not None and job.read_ceiling:
         percent = 100 * decode.bytes * measured.decode_tps.median / (job.read_ceiling * 1e9)
+    single = measured.decode.samples(per=measured.run) if measured.decode else None
+    verify = measured.verify.samples(per=VERIFY_PASSES) if measured.verify else None
     return Metrics(
         prefill_tps=measured.prefill_tps,
         decode_tps=measured.decode_tps,
@@ -89,5 +92,7 @@ def _metrics(job: RowJob, size: ModelSize, proven: Proven, first_token: float | 
         memory_bytes=proven.memory_bytes,
         first_token_seconds=first_token,
         prefill=measured.prefill.samples() if measured.prefill else None,
-        decode=measured.decode.samples(per=measured.run) if measured.decode else None,
+        decode=single,
+        verify=verify,
+        verify_ratio=verify.median / single.median if verify and single else None,
     )

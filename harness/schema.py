@@ -38,13 +38,14 @@ class ModelFacts(Record, frozen=True, kw_only=True):
     bytes: int
 
 
-class Shape(Record, frozen=True, kw_only=True):
-    """What is computed. All four are counts of tokens."""
+class Shape(Record, frozen=True, kw_only=True, omit_defaults=True):  # jobs go to arms of older code, too
+    """What is computed. All are counts of tokens."""
 
     prompt: int  # prefilled at once
     generated: int  # decoded one after the other behind the prompt
     context: int  # KV capacity
     depth: int = 0  # already in the cache before the prompt
+    verify: int = 0  # rows of a pass behind the prompt whose logits are all computed; 0: none is measured
 
 
 def row_key(model: ModelFacts, shape: Shape, toggles: Mapping[str, str | int], device: str) -> str:
@@ -52,7 +53,10 @@ def row_key(model: ModelFacts, shape: Shape, toggles: Mapping[str, str | int], d
 
     No code, repeats or environment is in it. `device` is "host" or "cuda".
     """
-    asked = [model.name, model.quant, model.sha256, msgspec.structs.asdict(shape), dict(toggles), device]
+    sizes = msgspec.structs.asdict(shape)
+    if not shape.verify:  # keys are stored, and some of them are older than this size
+        del sizes["verify"]
+    asked = [model.name, model.quant, model.sha256, sizes, dict(toggles), device]
     return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -100,6 +104,8 @@ class Metrics(Record, frozen=True, kw_only=True):
     memory_bytes: int = 0  # weights, buffers and KV cache on the device, as its allocator counts them
     prefill: Samples | None = None  # us of device time for the whole prompt
     decode: Samples | None = None  # us of device time for a token
+    verify: Samples | None = None  # us of device time for a pass of `Shape.verify` rows, all logits included
+    verify_ratio: float | None = None  # median of `verify` over that of `decode`: what so many rows cost more than one
 
 
 class Check(Record, frozen=True, kw_only=True):
@@ -204,6 +210,17 @@ class Imported(Record, frozen=True, kw_only=True):
     facts: dict[str, str | int | float | bool | None] = {}  # settings and further figures that the file gives
 
 
+class Target(Record, frozen=True, kw_only=True):
+    """A figure that some rows must reach, and one they aim at; in which unit, harness.targets.FIGURES says."""
+
+    name: str  # for people
+    where: str  # as `--where` has it: the rows it is for
+    figure: str  # a field of Metrics
+    must: float
+    aim: float | None = None
+    rows: tuple[str, ...] = ()  # ids, once they are planned
+
+
 class PlannedRow(Record, frozen=True, kw_only=True):
     """A row that a run owes. One without a Row of the same id is missing."""
 
@@ -232,6 +249,7 @@ class Plan(Record, frozen=True, kw_only=True):
     device: str = ""
     repeats: int = 0  # 0: as the matrix says
     peer: str = ""  # NAME=PATH of a program that is measured beside the rows
+    targets: tuple[Target, ...] = ()  # what the rows are held against
 
 
 class Gpu(Record, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness import targets
 from harness.adapters.settings import BadInput
 from harness.empty_row import empty_row
 from harness.environment import environment
@@ -100,10 +101,12 @@ def probe_device(sweep: Sweep, logs: Path, progress: SweepProgress) -> Probe:
 
 
 def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[Planned]) -> None:
+    rows = tuple(item.row for item in planned)
     plan = Plan(
         started=utc_now(),
         command=sweep.command,
-        rows=tuple(item.row for item in planned),
+        rows=rows,
+        targets=targets.planned(sweep.config.targets, rows),
         matrix=sweep.matrix,
         matrix_path=sweep.matrix_path,
         where=sweep.where,

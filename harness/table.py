@@ -26,6 +26,7 @@ COLUMNS: dict[str, str] = {
     "generated": "INTEGER",
     "context": "INTEGER",
     "depth": "INTEGER",
+    "verify": "INTEGER",
     "toggles": "TEXT",  # JSON, keys sorted
     "device": "TEXT",
     "status": "TEXT",
@@ -36,6 +37,7 @@ COLUMNS: dict[str, str] = {
     "decode_us": "REAL",  # device time of a token
     "decode_stderr": "REAL",
     "discarded": "INTEGER",  # samples, of both
+    "verify_ratio": "REAL",
     "host_us_per_token": "REAL",
     "launches_per_token": "REAL",
     "graph_kernels_per_token": "REAL",
@@ -72,6 +74,7 @@ def cells(run: str, row: Row, made: Environment | None) -> tuple[Cell, ...]:
         shape.generated,
         shape.context,
         shape.depth,
+        shape.verify,
         json.dumps(row.toggles, sort_keys=True),
         row.device,
         row.status,
@@ -82,6 +85,7 @@ def cells(run: str, row: Row, made: Environment | None) -> tuple[Cell, ...]:
         _median(decode),
         decode.stderr if decode else None,
         sum(item.discarded for item in (prefill, decode) if item) if metrics else None,
+        metrics.verify_ratio if metrics else None,
         _median(metrics.host_us_per_token if metrics else None),
         metrics.launches_per_token if metrics else None,
         metrics.graph_kernels_per_token if metrics else None,

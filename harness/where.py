@@ -45,7 +45,8 @@ def fields(row: PlannedRow | Row) -> dict[str, Value]:
     """What an expression sees of a row."""
     model, shape = row.model, row.shape
     sizes = {"depth": shape.depth, "prompt": shape.prompt, "generated": shape.generated, "context": shape.context}
-    return {"model": model.name, "quant": model.quant, "device": row.device, **sizes, **row.toggles}
+    named = {"model": model.name, "quant": model.quant, "device": row.device}
+    return {**named, **sizes, "verify": shape.verify, **row.toggles}
 
 
 def telling(row: PlannedRow | Row, among: Iterable[PlannedRow | Row], within: str = "") -> str:

@@ -12,7 +12,7 @@ from harness.store import StoredRun
 from reports.text import one_line
 from reports.verdict import failed, outcome
 
-CONFIGURATION = ("device", "model", "quant", "depth", "context", "prompt", "generated")  # followed by the toggles
+CONFIGURATION = ("device", "model", "quant", "depth", "context", "prompt", "generated", "verify")  # then toggles
 WORK = (
     "launches_per_token",
     "graph_kernels_per_token",
@@ -139,6 +139,7 @@ def _configuration(row: Row | PlannedRow, names: Sequence[str]) -> dict[str, Any
         "prompt": row.shape.prompt,
         "generated": row.shape.generated,
         "context": row.shape.context,
+        "verify": row.shape.verify,
         **{toggle_column(name): one_line(row.toggles.get(name, UNSET)) for name in names},
     }
 

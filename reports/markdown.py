@@ -31,6 +31,11 @@ def render_comment(document: Document, *, marker: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def render_blocks(blocks: Sequence[Block]) -> str:
+    """Blocks without a page around them."""
+    return "\n\n".join(_block(block) for block in blocks)
+
+
 def table_row(row: Sequence[Cell]) -> str:
     return "| " + " | ".join(markdown(cell.text) for cell in row) + " |"
 

@@ -223,3 +223,18 @@ def moves(pair: Pair) -> tuple[tuple[Point, Point], ...]:
     old = {(point.model, point.quant): point for point in points(pair.before)} if pair.before else {}
     found = ((old.get((point.model, point.quant)), point) for point in points(pair.now))
     return tuple((was, point) for was, point in found if was is not None)
+
+
+def by_counters(profile: Profile) -> list[tuple[str, ...]]:
+    """A line of texts for each kernel that moves counted bytes, and for the sum: kernel, shape, bytes as counted from
+    the launches, bytes read by the GPU's counters, their ratio. Empty where the counters were not read."""
+    rows = [row for row in _ordered(profile) if row.dram_bytes is not None and row.bytes]
+    lines = [_counters_line(one_line(row.kernel), named_shape(row), row.bytes, row.dram_bytes or 0.0) for row in rows]
+    if not lines:
+        return []
+    read = sum(row.dram_bytes or 0.0 for row in rows)
+    return [*lines, _counters_line("all of these", "", sum(row.bytes for row in rows), read)]
+
+
+def _counters_line(name: str, shape: str, counted: float, read: float) -> tuple[str, ...]:
+    return name, shape, short(counted, "B"), short(read, "B"), f"{read / counted:.3f}"

@@ -15,10 +15,11 @@ def configuration(row: Row | PlannedRow) -> str:
     """Model, device, shape and toggles of a row in one line."""
     shape = row.shape
     start = f"at {shape.depth} " if shape.depth else ""
+    end = f", {shape.verify} verified at once" if shape.verify else ""
     toggles = ", ".join(f"{one_line(name)} {one_line(value)}" for name, value in row.toggles.items())
     return (
         f"{one_line(row.model.name)} {one_line(row.model.quant)} on {one_line(row.device)}; "
-        f"{start}prompt {shape.prompt} + {shape.generated}, context {shape.context}; {toggles}"
+        f"{start}prompt {shape.prompt} + {shape.generated}, context {shape.context}{end}; {toggles}"
     )
 
 

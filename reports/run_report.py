@@ -26,7 +26,9 @@ from reports.peers import beside
 from reports.profile import Pair, pairs
 from reports.roofline import moves, points
 from reports.sections import engagement, environment, overview, parity, peer, profile, roofline, throughput, work
+from reports.sections import targets as targets_section
 from reports.selftest import stored_score
+from reports.targets import held
 from reports.text import one_line
 from reports.verdict import Verdict, decide
 
@@ -87,6 +89,7 @@ def document(
         reasons=verdict.reasons,
         sections=(
             overview.section(run, verdict, selftest),
+            *((targets_section.section(held(run)),) if run.plan.targets else ()),
             parity.section(run, checks),
             throughput.section(run, rows),
             *((peer.section(run, rows),) if run.peers else ()),

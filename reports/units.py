@@ -39,15 +39,16 @@ def percent(value: float) -> str:
     return f"{value:.1f} %"
 
 
+def figure(value: float) -> str:
+    """A measured figure, three digits or all before the point: 1.02, 66.3, 4,690."""
+    return short(value) if abs(value) >= 1e5 else _three_digits(value)
+
+
 def spread(value: Spread | None) -> str:
     """Median with the whole range: 812 (801 to 815); an absent figure is a dash."""
     if value is None:
         return "—"
-    return f"{_speed(value.median)} ({_speed(value.min)} to {_speed(value.max)})"
-
-
-def _speed(value: float) -> str:
-    return short(value) if abs(value) >= 1e5 else _three_digits(value)
+    return f"{figure(value.median)} ({figure(value.min)} to {figure(value.max)})"
 
 
 def _three_digits(value: float) -> str:

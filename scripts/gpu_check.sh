@@ -1,42 +1,29 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in pieces: scripts/gpu_check.sh [-t SECONDS] [PIECE ...]
-# No piece: all of them but selftest, which compiles kernels anew for every planted fault and is asked for by its name.
+# What only a GPU can show, in pieces: scripts/gpu_check.sh [OPTION ...] [PIECE ...]
+# No piece: all checks. The pieces that measure the gate itself (how noisy rows are, what it says of planted changes) and
+# selftest, which compiles kernels anew for every planted fault, are asked for by name: aa-8b-Q4_K_M, gate-slow, timing,
+# selftest, selftest-AREA; all of them are in gpu_pieces.sh.
 #
-# Every piece has a time limit of its own (-t sets one for all) and leaves PIECE.json, PIECE.log and, for tests, PIECE.xml
-# in ${OUT:-results/gpu_check}. A piece that passed there with the same sources is not run again, so a stopped check goes
-# on where it was. Wheels in .whl/, if there are any, are unpacked into a temporary folder and used.
-# Exit code: 0 all passed, 1 a piece failed or ran out of time, 2 the check could not start.
+#   -g GPUS     spread the pieces over these GPUs ("all", or numbers or UUIDs with commas), one piece at a time on each
+#   -n N        so many processes for the tests of a piece and for the faults of a selftest
+#   -t SECONDS  time limit of every piece, instead of its own
+#   -T SECONDS  of everything: what runs then is interrupted, what has not begun is "not run"
+#   -d DEVICE   cuda (default), or host: to try the script where there is no GPU
+#
+# Every piece leaves PIECE.json, PIECE.log and, for tests, PIECE.xml in ${OUT:-results/gpu_check}. A piece that passed
+# there with the same sources is not run again, and an interrupted aa, gate or selftest goes on where it was. Wheels in
+# .whl/, if there are any, are unpacked into a temporary folder and used.
+# Exit code: 0 all passed, 1 a piece failed, ran out of time or was not run, 2 the check could not start.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
+# shellcheck source=scripts/gpu_pieces.sh
+. scripts/gpu_pieces.sh
 
 OUT=${OUT:-results/gpu_check}
-PIECES=(doctor devices kernels graph prefill invariance families portable bench)
-
-# Sets `limit` (seconds) and `command` for a piece.
-plan() {
-  local suite=() zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()')
-  local tried="$OUT/selftest-${sources:-}" begun=--out
-  case $1 in
-    devices) limit=300 suite=(suites/devices) ;;
-    kernels) limit=900 suite=(suites/kernels) ;;
-    graph) limit=600 suite=(suites/graph_replay) ;;
-    prefill) limit=900 suite=(suites/prefill) ;;
-    invariance) limit=600 suite=(suites/invariance) ;;
-    families) limit=900 suite=(suites/families) ;;
-    portable)
-      limit=1800 suite=(suites/kernels suites/graph_replay suites/prefill suites/invariance suites/families --portable) ;;
-    doctor) limit=120 command=("${zeroulp[@]}" doctor) ;;
-    bench) limit=1800 command=("${zeroulp[@]}" bench allrows --device cuda --out "$OUT/bench") ;;
-    selftest)
-      [ -d "$tried" ] && begun=--resume
-      limit=7200 command=("${zeroulp[@]}" selftest "$begun" "$tried")
-      [ "$begun" = --resume ] || command+=(--device cuda)
-      ;;
-    *) echo "unknown piece $1: expected one of ${PIECES[*]} selftest" >&2; exit 2 ;;
-  esac
-  if [ ${#suite[@]} -gt 0 ]; then
-    command=("${python[@]}" -m pytest -q -n 0 -p no:cacheprovider --device cuda --junit-xml "$OUT/$1.xml" "${suite[@]}")
-  fi
+case $OUT in /*) ;; *) OUT=$PWD/$OUT ;; esac
+refuse() {
+  echo "$1" >&2
+  exit 2
 }
 
 find_python() {
@@ -45,15 +32,16 @@ find_python() {
   if compgen -G '.whl/*.whl' >/dev/null; then
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" .whl/*.whl || exit 2
   fi
-  if PYTHONPATH=$site python3 -c 'import click, cupy, gguf, msgspec, numpy, pytest, rich, xdist' 2>/dev/null; then
+  local needed="click, gguf, msgspec, numpy, pytest, rich, scipy, xdist"
+  [ "$device" = host ] || needed+=", cupy"
+  if PYTHONPATH=$site python3 -c "import $needed" 2>/dev/null; then
     python=(python3)
     name_the_tree
     export PYTHONPATH="$PWD:$site"
   elif command -v uv >/dev/null; then
     python=(uv run --extra "${CUDA_EXTRA:-cuda13}" python)
   else
-    echo "python3 lacks CuPy or a dependency of pyproject.toml, and there is no uv to install them (pip install uv)" >&2
-    exit 2
+    refuse "python3 lacks CuPy or a dependency of pyproject.toml, and there is no uv to install them (pip install uv)"
   fi
 }
 
@@ -71,33 +59,120 @@ hash_sources() {
     LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16
 }
 
+# Every kernel with every set of options, once: processes that start together would each compile them for themselves.
+precompile() {
+  local folders options=([0]="") number
+  [ "$device" = host ] || options+=(", portable=True")
+  for folders in "" "Path('suites/devices/kernels')"; do
+    for number in "${!options[@]}"; do
+      "${python[@]}" -c "
+from pathlib import Path
+from engine.devices import open_device
+open_device('$device', kernel_dirs=[$folders]${options[$number]}).precompile()" >>"$OUT/precompile.log" 2>&1 &
+    done
+  done
+  wait
+}
+
+# One piece, within what is left of all. Its command is interrupted as by Ctrl-C, and keeps what it has finished.
 run_piece() {
-  local piece=$1 started=$SECONDS status code
-  plan "$piece"
-  limit=${time_limit:-$limit}
+  local piece=$1 started=$SECONDS left status code
   if grep -qs "\"status\": \"passed\", \"sources\": \"$sources\"" "$OUT/$piece.json"; then
-    printf '%-12s passed before, same sources\n' "$piece"
+    printf '%-18s passed before, same sources\n' "$piece"
     return 0
   fi
-  timeout --kill-after=10 "$limit" "${command[@]}" >"$OUT/$piece.log" 2>&1
-  code=$?
-  case $code in 0) status=passed ;; 124 | 137) status="out of time" ;; *) status=failed ;; esac
-  printf '{"piece": "%s", "status": "%s", "sources": "%s", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
-    "$piece" "$status" "$sources" "$code" $((SECONDS - started)) "$limit" >"$OUT/$piece.json"
-  printf '%-12s %-12s %4d s  %s\n' "$piece" "$status" $((SECONDS - started)) "$(tail -n 1 "$OUT/$piece.log")"
+  plan "$piece"
+  limit=${time_limit:-$limit}
+  left=$((whole - SECONDS))
+  [ "$limit" -le "$left" ] || limit=$left
+  if [ "$limit" -lt 5 ]; then
+    code=124 status="not run"
+  else
+    timeout --foreground --signal=INT --kill-after=20 "$limit" "${command[@]}" >"$OUT/$piece.log" 2>&1
+    code=$?
+    case $code in 0) status=passed ;; 124 | 137) status="out of time" ;; 130) status=interrupted ;; *) status=failed ;; esac
+  fi
+  printf '{"piece": "%s", "status": "%s", "sources": "%s", "gpu": "%s", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
+    "$piece" "$status" "$sources" "${gpu:-}" "$code" $((SECONDS - started)) "$limit" >"$OUT/$piece.json"
+  printf '%-18s %-12s %4d s  %s\n' "$piece" "$status" $((SECONDS - started)) "$(tail -n 1 "$OUT/$piece.log" 2>/dev/null)"
+  [ "$status" != interrupted ] || exit 130
   [ "$status" = passed ]
 }
 
-time_limit=""
-if [ "${1:-}" = -t ]; then
-  time_limit=${2:?seconds}
-  shift 2
-fi
-[ $# -gt 0 ] || set -- "${PIECES[@]}"
+# The pieces that no other GPU has taken, first those that were begun on this one. It keeps to its share of the cores, so
+# that the tests beside a measurement do not disturb it.
+work_on() {
+  local number=$1 piece begun=() failed=0
+  shift
+  gpu=${gpus[$number]}
+  [ "$device" = host ] || [ -z "$wanted" ] || export CUDA_VISIBLE_DEVICES=$gpu
+  taskset -cp $((number * share))-$((number * share + share - 1)) "$BASHPID" >/dev/null 2>&1 || true # where there is one
+  for piece in "$@"; do
+    [ "$(cat "$OUT/$piece.gpu" 2>/dev/null)" != "$gpu" ] || begun+=("$piece")
+  done
+  for piece in ${begun[@]+"${begun[@]}"} "$@"; do
+    mkdir "$claims/$piece" 2>/dev/null || continue
+    echo "$gpu" >"$OUT/$piece.gpu"
+    run_piece "$piece" || failed=1
+  done
+  return "$failed"
+}
+
+# By UUID: numbers need not mean the same to CUDA and to the driver's tools.
+find_gpus() {
+  local every name
+  mapfile -t every < <(nvidia-smi --query-gpu=uuid --format=csv,noheader)
+  if [ "$1" = all ]; then
+    gpus=("${every[@]}")
+  else
+    for name in ${1//,/ }; do
+      case $name in *[!0-9]*) gpus+=("$name") ;; *) gpus+=("${every[$name]:-}") ;; esac
+    done
+  fi
+  for name in ${gpus[@]+"${gpus[@]}"}; do
+    [[ -n $name && " ${every[*]} " == *" $name "* ]] || refuse "-g $1: no such GPU, expected some of ${every[*]}"
+  done
+  [ ${#gpus[@]} -gt 0 ] || refuse "-g $1: nvidia-smi names no GPU"
+}
+
+device=cuda processes=0 time_limit="" whole=1000000 wanted="" gpus=()
+while getopts d:g:n:t:T: option; do
+  case $option in
+    d) device=$OPTARG ;;
+    g) wanted=$OPTARG ;;
+    n) processes=$OPTARG ;;
+    t) time_limit=$OPTARG ;;
+    T) whole=$OPTARG ;;
+    *) exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+case $device in host | cuda) ;; *) refuse "-d $device: expected host or cuda" ;; esac
+for number in "-n $processes" "-t ${time_limit:-0}" "-T $whole"; do
+  [[ $number =~ ^-.\ [0-9]+$ ]] || refuse "$number: expected a whole number$([[ $number = -n* ]] || echo " of seconds")"
+done
+[ $# -gt 0 ] || set -- "${CHECKS[@]}"
 find_python
-for piece in "$@"; do plan "$piece"; done
+planted=("${python[@]}" scripts/planted_gate.py --matrix "$ROWS" --device "$device")
+for piece in "$@"; do plan "$piece" || exit 2; done
+if [ -z "$wanted" ]; then
+  gpus=("${CUDA_VISIBLE_DEVICES:-}")
+elif [ "$device" = host ]; then
+  IFS=, read -ra gpus <<<"$wanted" # names only: what would run side by side
+else
+  find_gpus "$wanted"
+fi
+share=$(($(nproc) / ${#gpus[@]}))
+[ "$share" -gt 0 ] || share=1
+[ "$processes" = 0 ] || export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 mkdir -p "$OUT" || exit 2
 sources=$(hash_sources)
+claims=$(mktemp -d) || exit 2
+trap 'rm -rf "$site" "$claims"' EXIT
+precompile
+set -m # a group of its own for each GPU: what is interrupted there is Python's to handle
+for number in "${!gpus[@]}"; do work_on "$number" "$@" & done
+trap 'for group in $(jobs -p); do kill -INT -- "-$group"; done' INT TERM
 failed=0
-for piece in "$@"; do run_piece "$piece" || failed=1; done
+for group in $(jobs -p); do wait "$group" || failed=1; done
 exit "$failed"

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
+from engine.ops._crossover import matvec_rows
 from engine.ops._matvec import STRIP_ROWS, THREADS, geometry, strips_of
 from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded
@@ -16,7 +17,6 @@ from engine.weights import Weight
 MatmulPath = Literal["auto", "matvec", "gemm"]
 
 CHUNK = 128  # columns
-MATVEC_ROWS = 1  # auto takes the matvec up to this many activation rows, the gemm above; the bits are the same
 FLOAT_OUTPUTS, FLOAT_WARPS = (
     32,
     8,
@@ -79,7 +79,8 @@ def _launch(
 ) -> None:
     require(op, "out", out, (rows, weight.rows), np.float32)
     if path == "auto":
-        path = "matvec" if rows <= MATVEC_ROWS else "gemm"
+        most = matvec_rows(stream.device.description, weight.type, weight.rows, weight.cols)
+        path = "matvec" if rows <= most else "gemm"
     sizes = int32(op, "rows", rows), int32(op, "outputs", weight.rows), int32(op, "cols", cols)
     args = (out, *inputs, weight.buffer, *sizes)
     quantized = weight.type in _GEMM_CODES

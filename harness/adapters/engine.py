@@ -18,6 +18,7 @@ from engine.toggles import Toggles
 from harness.adapters.devices import opened
 from harness.adapters.protocol import Counts, Logits, Tokens
 from harness.adapters.sampled import sampled_parity
+from harness.adapters.vouched import Kept
 from harness.compare import Comparison
 from harness.schema import Path as Engagement
 from reference.spec.model import Model
@@ -40,6 +41,12 @@ class SessionEngine:
 
     def generate_more(self, n: int) -> None:
         self.session.generate_more(n)
+
+    def verify(self, tokens: Tokens) -> Logits:
+        return self.session.verify(tokens)
+
+    def verify_again(self, rows: int, n: int) -> None:
+        self.session.verify_again(rows, n)
 
     def reset(self) -> None:
         self.session.reset()
@@ -88,7 +95,13 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         return self.weights.memory_bytes
 
     def sampled_parity(
-        self, toggles: Mapping[str, str | int], tokens: NDArray[np.int64], decoded: list[int], logits: Logits
+        self,
+        toggles: Mapping[str, str | int],
+        tokens: NDArray[np.int64],
+        decoded: list[int],
+        logits: Logits,
+        *,
+        kept: Kept | None,
     ) -> tuple[Comparison, str]:
         """Op by op against the oracle, in a session of its own: one batched pass, then one-row steps.
 
@@ -99,18 +112,23 @@ class LoadedModel(AbstractContextManager["LoadedModel"]):
         digest = hashlib.blake2b(logits.tobytes(), digest_size=16).digest()
         asked = (tuple(sorted(settings.items())), tuple(map(int, tokens)), tuple(decoded), logits.shape, digest)
         if asked not in self._vouched:
-            found = self._op_by_op(settings, tokens, decoded, logits)
+            found = self._op_by_op(settings, tokens, decoded, logits, kept)
             if not found[0].same:
                 return found
             self._vouched[asked] = found
         return self._vouched[asked]
 
     def _op_by_op(
-        self, settings: Mapping[str, str | int], tokens: NDArray[np.int64], decoded: list[int], logits: Logits
+        self,
+        settings: Mapping[str, str | int],
+        tokens: NDArray[np.int64],
+        decoded: list[int],
+        logits: Logits,
+        kept: Kept | None,
     ) -> tuple[Comparison, str]:
         engine = self.engine(settings, context=len(tokens) + len(decoded))
         try:
-            return sampled_parity(engine.session, self.model, tokens, decoded, logits)
+            return sampled_parity(engine.session, self.model, tokens, decoded, logits, kept)
         finally:
             engine.close()
 

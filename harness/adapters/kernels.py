@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -22,6 +22,7 @@ from harness.adapters.devices import gpu_probe, opened
 from harness.adapters.engine import LoadedModel
 from harness.adapters.models import ModelFile, open_file, size_of
 from harness.adapters.settings import NUMERICS, BadInput
+from harness.counters import Counted, joined
 from harness.environment import environment
 from harness.kernels import Call, Group, Memory, Step, TensorType, groups, roof
 from harness.measure import spread
@@ -67,6 +68,18 @@ def record_decode(session: Session, tokens: Sequence[int] | NDArray[np.int64]) -
     if session.toggles.graph == "on" and not graph.engaged:
         raise DeviceError(f"bench kernels: the step was not captured: {graph.reason}")
     return Recorded(launches=tuple(launches), rows=1, position=session.length, state=_state(launches))
+
+
+def record_steps(session: Session, context: int, rows: int) -> Iterator[Recorded]:
+    """A decode step behind `context` tokens, then, with more than one row, a pass of so many behind it.
+
+    The second is recorded when it is asked for: until then the first can be made again.
+    """
+    vocab = session.spec.vocab
+    tokens = np.random.default_rng([vocab, context, rows]).integers(0, vocab, context - 1 + rows)
+    yield record_decode(session, tokens[: context - 1])
+    if rows > 1:
+        yield record_prefill(session, tokens[context - 1 :])
 
 
 def record_prefill(session: Session, tokens: Sequence[int] | NDArray[np.int64]) -> Recorded:
@@ -129,6 +142,19 @@ def step_bytes(model: Model, recorded: Recorded, *, kv: str) -> float:
     return rows * prefill_work(size, position=recorded.position, tokens=rows, batch=rows).bytes
 
 
+def step_toggles(settings: Sequence[str], rows: int) -> Toggles:
+    """Of a session whose steps are taken apart. Raises BadInput."""
+    chosen = Toggles.parse([*settings, f"chunk={max(rows, DEPTH_CHUNK)}"])
+    if chosen.prefill == "sequential":
+        raise BadInput("bench kernels: a sequential prefill is decode steps; leave prefill at batched")
+    return chosen
+
+
+def step_context(context: int, rows: int) -> int:
+    """The positions that such a session holds."""
+    return context + max(rows, 1) + ROOM
+
+
 def profile(
     file: ModelFile,
     *,
@@ -138,14 +164,14 @@ def profile(
     settings: Sequence[str],
     command: str,
     say: Callable[[str], None],
+    counted: Sequence[Counted] = (),
 ) -> tuple[Environment, tuple[Profile, ...]]:
     """Take apart a decode step behind `context` tokens and, with more than one row, a pass of so many behind it.
 
+    `counted` are the launches of all these steps by the GPU's counters, where those were read.
     Raises BadInput for toggles or sizes that cannot be profiled, NoDevice where there is no GPU.
     """
-    chosen = Toggles.parse([*settings, f"chunk={max(rows, DEPTH_CHUNK)}"])
-    if chosen.prefill == "sequential":
-        raise BadInput("bench kernels: a sequential prefill is decode steps; leave prefill at batched")
+    chosen = step_toggles(settings, rows)
     with opened("cuda", cache) as device:
         assert isinstance(device, CudaDevice)
         say(f"{device.description}: measuring ceilings")
@@ -153,10 +179,9 @@ def profile(
         model = open_file(file.path)
         say(f"loading {file.facts.name} {file.facts.quant}")
         with LoadedModel(device, model) as loaded:
-            capacity = context + max(rows, 1) + ROOM
-            engine = loaded.engine(chosen.as_dict(), context=capacity)
+            engine = loaded.engine(chosen.as_dict(), context=step_context(context, rows))
             try:
-                bench = _Bench(device, engine.session, model, file.facts, made, say)
+                bench = _Bench(device, engine.session, model, file.facts, made, say, counted)
                 return made, bench.profiles(context, rows)
             finally:
                 engine.close()
@@ -173,18 +198,14 @@ class _Bench:
         facts: ModelFacts,
         made: Environment,
         say: Callable[[str], None],
+        counted: Sequence[Counted],
     ) -> None:
         self._device, self._session, self._model, self._facts = device, session, model, facts
         self._made, self._say = made, say
+        self._counted = list(counted)  # of the steps to come
 
     def profiles(self, context: int, rows: int) -> tuple[Profile, ...]:
-        vocab = self._session.spec.vocab
-        tokens = np.random.default_rng([vocab, context, rows]).integers(0, vocab, context - 1 + rows)
-        recorded = record_decode(self._session, tokens[: context - 1])
-        found = [self._profile(recorded)]
-        if rows > 1:
-            found.append(self._profile(record_prefill(self._session, tokens[context - 1 :])))
-        return tuple(found)
+        return tuple(self._profile(recorded) for recorded in record_steps(self._session, context, rows))
 
     def _profile(self, recorded: Recorded) -> Profile:
         session, model, started = self._session, self._model, utc_now()
@@ -194,7 +215,16 @@ class _Bench:
         timer = StepTimer(self._device, recorded, pdl=session.toggles.pdl == "on")
         try:
             step_us = timer.step_us()
-            rows = tuple(_row(group, timer.call_us(group.places), self._made.ceilings) for group in found)
+            dram = self._dram(recorded)
+            rows = tuple(
+                _row(
+                    group,
+                    timer.call_us(group.places),
+                    self._made.ceilings,
+                    [dram[place] for place in group.places if dram],
+                )
+                for group in found
+            )
             empty_us = timer.empty_us()
         finally:
             timer.close()
@@ -214,8 +244,14 @@ class _Bench:
             kernels=rows,
         )
 
+    def _dram(self, recorded: Recorded) -> list[float]:
+        """Bytes that each launch of the step read by the counters; empty where those were not read."""
+        launched = [launch.kernel for launch in recorded.launches]
+        mine, self._counted = self._counted[: len(launched)], self._counted[len(launched) :]
+        return joined(mine, launched) if mine else []
 
-def _row(group: Group, us: Spread, ceilings: Sequence[Ceiling]) -> KernelRow:
+
+def _row(group: Group, us: Spread, ceilings: Sequence[Ceiling], dram: Sequence[float]) -> KernelRow:
     shot = group.call
     name, share = roof(
         seconds=1e-6 * us.median * len(group.places),
@@ -237,6 +273,7 @@ def _row(group: Group, us: Spread, ceilings: Sequence[Ceiling]) -> KernelRow:
         weight_bytes=group.weight_bytes,
         kv_bytes=group.kv_bytes,
         operations=group.operations,
+        dram_bytes=sum(dram) if dram else None,
         roof=name,
         percent_of_roof=share,
     )

@@ -40,6 +40,12 @@ class Engine(Protocol):
     def generate_more(self, n: int) -> None:
         """n further greedy steps, nothing copied back."""
 
+    def verify(self, tokens: Tokens) -> Logits:
+        """Append a few tokens in one pass; their logits (tokens, vocab)."""
+
+    def verify_again(self, rows: int, n: int) -> None:
+        """The pass of the last `verify`, of so many rows, n times more; nothing copied back."""
+
     def reset(self) -> None: ...
     def truncate(self, length: int) -> None:
         """Forget all positions from `length` on."""

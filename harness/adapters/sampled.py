@@ -1,107 +1,121 @@
 """Engine against oracle where the whole oracle would take hours: every op of every layer on sampled rows, by bits.
 
 The oracle's op gets what the engine's taps say went into it, so a difference shows at the op that made it.
-Activation rows: first, last, and the edges of row tiles. Matmul outputs: at least 64, first, last and tile edges among
-them. Attention: the same activation rows, all heads, over keys and values rebuilt from the taps.
+Activation rows: first, last, and the edges of row tiles, and every decoded one. Matmul outputs: at least 64, first,
+last and tile edges among them. Attention: the same rows, all heads, over keys and values rebuilt from the taps.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.device import Buffer
 from engine.families.qwen3 import no_tap
 from engine.session import Session
+from harness.adapters.shown import Array, Shown
+from harness.adapters.vouched import Kept, Vouched
 from harness.compare import Comparison, compare, joined
 from harness.errors import BadCall
 from reference.forms import EXACT
 from reference.spec.model import Model, Tensor
 from reference.spec.rope_table import rope_table
 
-Array = NDArray[np.float32]
-
 OUTPUTS = 64  # sampled outputs of a matmul, edges included
 TILE = 32  # output rows of a weight tile
-ENDS = ("embedding", "output_norm", "logits")
-IN_LAYER = (
-    "attn_norm", "q", "k", "v", "q_norm", "k_norm", "q_rope", "k_rope", "attention", "attn_output", "attn_residual",
-    "ffn_norm", "gate", "up", "swiglu", "down", "ffn_residual",
-)  # fmt: skip
-ROW_EDGES = (0, 15, 16, 63, 64)  # of the row tiles of the matmul and attention kernels
+LINK = "logits of the row against those of the checked ops:"
 
 
 def sampled_parity(
-    session: Session, model: Model, tokens: NDArray[np.int64], decoded: list[int], logits: Array
+    session: Session,
+    model: Model,
+    tokens: NDArray[np.int64],
+    decoded: list[int],
+    logits: Array,
+    kept: Kept | None = None,
 ) -> tuple[Comparison, str]:
     """Prefill `tokens`, decode `decoded`, check each op of each step, and at the end `logits`.
 
     The session prefills them in one pass (its chunk and max_batch are that large) and runs without a graph meanwhile.
     `logits` (all positions, vocab) are what another session made of the same tokens: they must be this one's where
     this one has some, from the last prefilled token on. Without that, the oracle would vouch for this session alone.
+    What `kept` holds of exactly the values that the session shows stands for the oracle's answer.
     Raises BadCall if the session did not show every op of every step: then nobody would vouch for those.
     """
-    checker = OpByOp(model, context=len(tokens) + len(decoded), kv=session.toggles.kv)
+    ids, kv = np.concatenate([tokens, np.array(decoded, np.int64)]), session.toggles.kv
+    extent = f"on sampled rows, {OUTPUTS} outputs of each matmul"
+    if kept is not None:
+        shown = Shown(model.spec.layers)
+        own = _run(session, shown, tokens, decoded)
+        vouched = kept.read(shown.digest, ids, kv)
+        if vouched is not None:
+            before = Comparison(values=vouched.values, differing=0, worst_ulp=0, first_difference="")
+            text = f"exact form, {vouched.ops} ops {extent}; it was asked about these values before"
+            return joined([("", before), (LINK, compare(logits[len(tokens) - 1 :], own))]), text
+    checker = OpByOp(model, context=len(ids), kv=kv)
+    own = _run(session, checker, tokens, decoded)
+    checker.check_gathered(np.array(decoded), position=len(tokens))
+    found = joined(checker.parts)
+    if kept is not None and found.same:
+        kept.write(checker.digest, ids, kv, Vouched(ops=len(checker.parts), values=found.values))
+    linked = compare(logits[len(tokens) - 1 :], own)
+    return joined([*checker.parts, (LINK, linked)]), f"exact form, {len(checker.parts)} ops {extent}"
+
+
+def _run(session: Session, shown: Shown, tokens: NDArray[np.int64], decoded: list[int]) -> Array:
+    """The session's logits from the last prefilled token on."""
     session.reset()
-    session.tap = checker.tap
+    session.tap = shown.tap
     try:
-        checker.begin(tokens, position=0)
+        shown.begin(tokens, position=0)
         own = [session.prefill(tokens)]
         for i, token in enumerate(decoded):
-            checker.begin(np.array([token]), position=len(tokens) + i)
+            shown.begin(np.array([token]), position=len(tokens) + i)
             own.append(session.decode(token)[None])
     finally:
         session.tap = no_tap
-    lacking = checker.lacking(steps=1 + len(decoded))
+    lacking = shown.lacking(steps=1 + len(decoded))
     if lacking:
         raise BadCall(f"the engine did not show {lacking} in every step: it cannot be compared with the oracle")
-    text = f"exact form, {len(checker.parts)} ops on sampled rows, {OUTPUTS} outputs of each matmul"
-    linked = compare(logits[len(tokens) - 1 :], np.concatenate(own))
-    return joined([*checker.parts, ("logits of the row against those of the checked ops:", linked)]), text
+    return np.concatenate(own)
 
 
-class OpByOp:
-    """Is called with each tap in order; compares it with the oracle's op on the taps before it."""
+class OpByOp(Shown):
+    """Compares each tap with the oracle's op on the taps before it; those of decoded tokens at the end, together."""
 
     def __init__(self, model: Model, *, context: int, kv: str) -> None:
         spec = model.spec
+        super().__init__(spec.layers)
         shape = (spec.layers, 2, spec.kv_heads, context, spec.head_dim)
         self.parts: list[tuple[str, Comparison]] = []
-        self._shown: Counter[tuple[str, int]] = Counter()
+        self._gathered: dict[tuple[str, int], list[Array]] = {}
         self._model = model
         self._cache = np.zeros(shape, np.float32 if kv == "f32" else np.float16)
         self._cos, self._sin = rope_table(spec.rope, context)
         self._scale = np.float32(1.0 / np.sqrt(np.float64(spec.head_dim)))
         self._seen: dict[str, Array] = {}
         self._residual = np.zeros((0, 0), np.float32)
-        self._tokens: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._position = 0
-        self._sampled: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def begin(self, tokens: NDArray[np.int64], *, position: int) -> None:
-        """The next step has these tokens, the first at `position`."""
-        self._tokens, self._position = tokens, position
-        rows = len(tokens)
-        self._sampled = np.unique([row for row in (*ROW_EDGES, rows - 1) if row < rows])
+    def look(self, name: str, layer: int, value: Array) -> None:
+        """Behind the first pass a step has one row, checked with those of the others: a call costs more than a row."""
+        if self._position == 0:
+            self._check(name, layer, value)
+        else:
+            self._gathered.setdefault((name, layer), []).append(value)
 
-    def lacking(self, *, steps: int) -> str:
-        """The first op that was not shown once in each of so many steps, in words; empty if there is none."""
-        layers = range(self._model.spec.layers)
-        owed = [*((name, -1) for name in ENDS), *((name, layer) for layer in layers for name in IN_LAYER)]
-        return next((f"{name}, layer {layer}," for name, layer in owed if self._shown[name, layer] != steps), "")
+    def check_gathered(self, tokens: NDArray[np.int64], *, position: int) -> None:
+        """The gathered steps of these tokens as one of as many rows: the oracle's rows do not depend on each other."""
+        self.begin(tokens, position=position)
+        self._sampled = np.arange(len(tokens))
+        for (name, layer), rows in self._gathered.items():
+            self._check(name, layer, np.concatenate(rows))
 
-    def tap(self, name: str, layer: int, buffer: Buffer) -> None:
-        value = np.asarray(buffer.read(), np.float32)
-        value = value.reshape(len(value), -1)
+    def _check(self, name: str, layer: int, value: Array) -> None:
         if name == "output_norm":  # the head runs on the last rows only
             self._residual = self._residual[-len(value) :]
-            self._sampled = np.arange(len(value))
         got, expected = self._both(name, layer, value)
         self.parts.append((f"{name}, layer {layer}, position {self._position}:", compare(got, expected)))
-        self._shown[name, layer] += 1
         self._seen[name] = value
         if name in ("embedding", "attn_residual", "ffn_residual"):
             self._residual = value
@@ -176,6 +190,8 @@ class OpByOp:
         k, v = self._heads(self._seen["k_rope"]), self._heads(self._seen["v"])
         EXACT.kv_append(k, v, self._position, keys=keys, values=values)
         q = self._heads(self._input("q_rope"))
+        if len(self._sampled) == len(self._tokens):
+            return EXACT.attention(q, keys, values, self._position, scale=self._scale).reshape(len(q), -1)
         rows = [
             EXACT.attention(q[i : i + 1], keys, values, self._position + int(row), scale=self._scale)
             for i, row in enumerate(self._sampled)

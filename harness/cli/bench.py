@@ -12,6 +12,7 @@ import click
 
 from harness.cli import edge
 from harness.cli.bench_command import command as bench_command
+from harness.cli.crossover import crossover
 from harness.cli.kernels import kernels
 from harness.cli.options import FILE, json_option
 from harness.cli.report import write_report
@@ -31,7 +32,9 @@ def bench(context: click.Context) -> None:
     \b
     Examples:
       zeroulp bench allrows --where 'quant == "Q8_0"'
+      zeroulp bench allrows harness/targets.toml --device cuda
       zeroulp bench kernels qwen3-8b:Q4_K_M
+      zeroulp bench crossover qwen3-8b:Q4_K_M
       zeroulp bench command examples/numpy_engine.toml qwen3-tiny:Q8_0
     """
     if context.invoked_subcommand is None:
@@ -39,6 +42,7 @@ def bench(context: click.Context) -> None:
 
 
 bench.add_command(kernels)
+bench.add_command(crossover)
 bench.add_command(bench_command)
 
 

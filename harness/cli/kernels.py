@@ -16,6 +16,7 @@ from harness.errors import BadCall
 
 if TYPE_CHECKING:
     from harness.adapters.models import ModelFile
+    from harness.counters import Counted
     from harness.profile import Profile
 
 SEED = 1  # of synthetic models, as in the default matrix
@@ -33,27 +34,38 @@ SEED = 1  # of synthetic models, as in the default matrix
 @click.option(
     "--out", "results", type=FILE, default=Path("results"), show_default=True, help="The folder for run folders."
 )
+@click.option("--ncu", metavar="PROGRAM", help="Read each kernel's bytes by the GPU's counters, too, with this ncu.")
 @toggle_option
 @json_option
 def kernels(
-    model: str, rows: int, context: int, device: str, results: Path, settings: tuple[str, ...], as_json: bool
+    model: str,
+    rows: int,
+    context: int,
+    device: str,
+    results: Path,
+    ncu: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Where a token's time goes: every kernel of a step at every shape, timed by itself on a GPU.
 
     MODEL is the path of a .gguf file or NAME:QUANT of a synthetic one. The kernels are those that the session launches
     in one decode step and, with --rows N, in one pass of N tokens. Each is timed with a cold L2 cache over the weights
     of all layers; what an empty kernel takes in its place is subtracted and counted with the gaps. Shares are of the
-    ceilings measured in the same run.
+    ceilings measured in the same run. With --ncu the steps run once more below Nsight Compute, and the bytes that the
+    GPU read stand beside the bytes that were counted from the launches.
 
     \b
     Examples:
       zeroulp bench kernels qwen3-8b:Q4_K_M
+      zeroulp bench kernels qwen3-8b:Q4_K_M --ncu ncu
       zeroulp bench kernels model.gguf --rows 512 --context 4096 --set pdl=off
 
-    Exit codes: 0 measured, 2 broken, a bad call, or figures above 105 % of a ceiling.
+    Exit codes: 0 measured, 2 broken, a bad call, or figures above 105 % of a ceiling, 3 counters that cannot be read.
     """
     from harness.adapters.devices import chosen, require
     from harness.adapters.kernels import profile
+    from harness.counters import find_program
     from harness.profile import write_profiles
     from harness.store import ENVIRONMENT, new_run_folder, require_folder, write_record
     from reports.run_report import write_report
@@ -62,7 +74,9 @@ def kernels(
         raise BadCall("bench kernels: the host device emulates kernels, their times there mean nothing; it needs a GPU")
     require("cuda")
     require_folder(results, "results folder")
+    program = find_program(ncu) if ncu else None
     file = chosen_model(model)
+    counted, unread = _counted(program, file.path, rows, context, settings) if program else ([], "")
     made, profiles = profile(
         file,
         cache=edge.cache_folder(),
@@ -70,24 +84,57 @@ def kernels(
         rows=rows,
         settings=settings,
         command=_command(model, rows, context, settings),
-        say=lambda text: click.echo(text, err=True),
+        say=_say,
+        counted=counted,
     )
     folder = new_run_folder(results)
     write_record(folder / ENVIRONMENT, made)
     write_profiles(folder, profiles)
     verdict = write_report(folder)
+    code = verdict.exit_code or (edge.CANNOT_TELL if unread else edge.PASS)
     if as_json:
         import msgspec
 
-        facts = {"exit_code": verdict.exit_code, "verdict": verdict.headline, "run": str(folder)}
-        click.echo(json.dumps({**facts, "profiles": msgspec.to_builtins(profiles)}, indent=2))
-        return verdict.exit_code
+        facts = {
+            "exit_code": code,
+            "verdict": verdict.headline,
+            "counters": unread or ("read" if ncu else "not asked for"),
+        }
+        click.echo(json.dumps({**facts, "run": str(folder), "profiles": msgspec.to_builtins(profiles)}, indent=2))
+        return code
     for item in profiles:
-        click.echo("\n".join(table(item)))
+        click.echo("\n".join([*table(item), *counters_table(item)]))
     for reason in verdict.reasons:
         click.echo(reason)
+    if unread:
+        click.echo(f"? counters cannot be read: {unread}")
     click.echo(f"{verdict.headline}; report: {folder / 'report.html'}")
-    return verdict.exit_code
+    return code
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _counted(program: Path, model: Path, rows: int, context: int, settings: Sequence[str]) -> tuple[list[Counted], str]:
+    """Launches by the GPU's counters, or none and one line that says why they cannot be read."""
+    import tempfile
+
+    import msgspec
+
+    from harness.adapters.counted import CountJob
+    from harness.counters import Unreadable, count
+
+    cache = str(edge.cache_folder())
+    job = CountJob(model_path=str(model), cache=cache, context=context, rows=rows, settings=tuple(settings))
+    _say(f"reading counters with {program}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        path.write_bytes(msgspec.json.encode(job))
+        try:
+            return count(program, path, environment=edge.child_environment(1)), ""
+        except Unreadable as error:
+            return [], str(error)
 
 
 def _command(model: str, rows: int, context: int, settings: Sequence[str]) -> str:
@@ -124,6 +171,7 @@ def chosen_model(text: str) -> ModelFile:
 HEADINGS = (
     "kernel", "shape", "calls", "us each", "us a step", "share", "bytes", "GB/s", "TOP/s", "of ceiling", "ceiling",
 )  # fmt: skip
+COUNTERS = ("kernel", "shape", "counted", "read", "read / counted")
 WORDS = ("kernel", "shape", "ceiling")  # columns set flush left
 
 
@@ -131,13 +179,24 @@ def table(profile: Profile) -> list[str]:
     """Lines for a terminal: what was taken apart, a line for each kernel and shape, gaps and sum."""
     from reports.profile import figures, title
 
-    lines = [HEADINGS, *figures(profile)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(HEADINGS))]
-    texts = [
+    return ["", title(profile), *_aligned([HEADINGS, *figures(profile)]), ""]
+
+
+def counters_table(profile: Profile) -> list[str]:
+    """Lines for a terminal: counted bytes beside what the GPU's counters say; none where those were not read."""
+    from reports.profile import by_counters
+
+    lines = by_counters(profile)
+    return [*_aligned([COUNTERS, *lines]), ""] if lines else []
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of words flush left, of figures flush right; the first line has their names."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
         "  ".join(
             f"{cell:<{width}}" if heading in WORDS else f"{cell:>{width}}"
-            for heading, cell, width in zip(HEADINGS, line, widths, strict=True)
+            for heading, cell, width in zip(lines[0], line, widths, strict=True)
         ).rstrip()
         for line in lines
     ]
-    return ["", title(profile), *texts, ""]

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from harness.cli import edge
 from harness.cli.options import FILE, json_option
 from harness.cli.report_post import post
 from harness.cli.report_pr import GATE, pr
@@ -37,6 +38,7 @@ def report() -> None:
     Examples:
       zeroulp report results/20260101T120000Z-abc123
       zeroulp report results/20260102T120000Z-def456 --against results/20260101T120000Z-abc123
+      zeroulp report figures results/20260101T120000Z-abc123 --into docs/performance.md
       zeroulp report pr results/20260101T120000Z-abc123 results/20260102T120000Z-def456
     """
 
@@ -62,6 +64,38 @@ def run(run: Path, against: Path | None, as_json: bool) -> int:
     return write_report(run, as_json=as_json, against=against)
 
 
+@report.command()
+@click.argument("runs", metavar="RUN...", type=FILE, nargs=-1, required=True)
+@click.option("--into", type=FILE, metavar="PAGE", help="Put them into this Markdown file, between its two marks.")
+def figures(runs: tuple[Path, ...], into: Path | None) -> int:
+    """Print the figures of run folders as Markdown, for a page of documentation.
+
+    For each RUN its machine and command, targets met and missed, speeds, and where `bench kernels` took steps apart,
+    their kernels. --into replaces what stands in PAGE between the lines <!-- figures: begin --> and
+    <!-- figures: end -->; without both the page stays as it is.
+
+    \b
+    Examples:
+      zeroulp report figures results/20260101T120000Z-abc123
+      zeroulp report figures results/20260101T120000Z-abc123 results/20260101T120500Z-def456 --into docs/performance.md
+    """
+    from harness.store import write_atomically
+    from reports.figures import figures as made
+    from reports.figures import replaced
+
+    text = made(runs)
+    if into is None:
+        click.echo(text, nl=False)
+        return edge.PASS
+    try:
+        page = into.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadCall(f"{into}: cannot read ({error})") from None
+    write_atomically(into, replaced(page, text, name=str(into)).encode())
+    click.echo(f"{into}: figures of {len(runs)} {'run' if len(runs) == 1 else 'runs'}")
+    return edge.PASS
+
+
 report.add_command(pr)
 report.add_command(post)
 
@@ -70,15 +104,19 @@ def write_report(folder: Path, *, as_json: bool, against: Path | None = None) ->
     """Write the report, say the verdict and where it is on the last line; returns the exit code."""
     from reference.spec.gguf_file import shown_path
     from reports.run_report import write_report as write
+    from reports.targets import lines, stored
 
     verdict = write(folder, against=against)
-    place = folder / "report.html"
+    place, targets = folder / "report.html", stored(folder)
     if as_json:
         counts = {name: number for name, number in verdict.counts.items() if number}
         facts = {"exit_code": verdict.exit_code, "verdict": verdict.headline, "reasons": verdict.reasons}
         places = {"run": str(folder), "report": str(place)}
-        click.echo(json.dumps({**facts, "rows": counts, "effects": _effects(folder), **places}, indent=2))
+        held = {"targets": [item.facts() for item in targets]} if targets else {}
+        click.echo(json.dumps({**facts, **held, "rows": counts, "effects": _effects(folder), **places}, indent=2))
         return verdict.exit_code
+    for line in lines(targets):
+        click.echo(line)
     for reason in verdict.reasons:
         click.echo(reason)
     click.echo(f"{verdict.headline}; report: {shown_path(place)}")

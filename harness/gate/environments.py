@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email import message_from_string
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +100,7 @@ def make(folder: Path, tree: Path, wanted: Needs, *, wheel: Path | None, shared:
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
     # Read in this order: the arm's packages first, so that none of the running build can stand in for them.
     (site / "arm.pth").write_text("\n".join((str(tree.absolute()), *_libraries())) + "\n")
+    _link_shared_objects(site)
     if wheel is None:  # as an editable installation would
         record = site / f"zeroulp-{wanted.version}.dist-info"
         record.mkdir()
@@ -107,6 +109,17 @@ def make(folder: Path, tree: Path, wanted: Needs, *, wheel: Path | None, shared:
         python=folder / "bin" / "python",
         words="a virtual environment with the arm's packages alone, the libraries shared with the gate's interpreter",
     )
+
+
+def _link_shared_objects(site: Path) -> None:
+    """cuda-pathfinder looks for NVIDIA's libraries in the site-packages of an interpreter, not along its path."""
+    found = find_spec("nvidia")
+    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        for package in Path(folder).iterdir():
+            link = site / "nvidia" / package.name
+            link.parent.mkdir(exist_ok=True)
+            if not link.exists():
+                link.symlink_to(package.absolute())
 
 
 def _own(folder: Path, tree: Path, wheel: Path | None, device: str) -> Made:

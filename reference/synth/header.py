@@ -12,7 +12,7 @@ from reference.spec.layout import WEIGHT_TYPES
 
 ALIGNMENT = 32
 
-_VALUE_TYPES = {"uint32": 4, "float32": 6, "string": 8, "uint64": 10}
+_VALUE_TYPES = {"uint32": 4, "float32": 6, "string": 8, "strings": 9, "uint64": 10}
 _FORMATS = {"uint32": "<I", "float32": "<f", "uint64": "<Q"}
 
 
@@ -21,8 +21,8 @@ class Entry:
     """One line of metadata."""
 
     key: str
-    kind: Literal["uint32", "uint64", "float32", "string"]
-    value: int | float | str
+    kind: Literal["uint32", "uint64", "float32", "string", "strings"]
+    value: int | float | str | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,4 +67,7 @@ def _string(text: str) -> bytes:
 def _value(entry: Entry) -> bytes:
     if entry.kind == "string":
         return _string(str(entry.value))
+    if isinstance(entry.value, tuple):
+        head = struct.pack("<IQ", _VALUE_TYPES["string"], len(entry.value))
+        return head + b"".join(map(_string, entry.value))
     return struct.pack(_FORMATS[entry.kind], entry.value)

@@ -71,6 +71,9 @@ def plan_metadata(shape: SynthShape, *, name: str, quant: str, seed: int) -> lis
         entries += [_text("rope.scaling.type", shape.scaling), _real("rope.scaling.factor", shape.factor)]
     if shape.original_context is not None:
         entries.append(_count("rope.scaling.original_context_length", shape.original_context))
+    if shape.texts:  # made up: nothing turns them into ids
+        texts = tuple(f"token {i}" for i in range(shape.vocab))
+        entries += [_texts("tokenizer.ggml.tokens", texts), _texts("tokenizer.ggml.merges", texts)]
     return [*entries, _count("vocab_size", shape.vocab), _text("tokenizer.ggml.model", "none")]
 
 
@@ -80,6 +83,10 @@ def _full(key: str) -> str:
 
 def _text(key: str, value: str) -> Entry:
     return Entry(key=_full(key), kind="string", value=value)
+
+
+def _texts(key: str, value: tuple[str, ...]) -> Entry:
+    return Entry(key=_full(key), kind="strings", value=value)
 
 
 def _count(key: str, value: int) -> Entry:

@@ -31,6 +31,7 @@ class SynthShape:
     factor: float = 1.0
     original_context: int | None = None  # None: not written, so that it is the context
     random_blocks: bool = False  # random stored blocks, fast and of any size, instead of encoded values
+    texts: bool = False  # a text for each token and as many merges, as a reader of a published file has to get past
 
     def spec(self) -> Qwen3:
         """As a reader of the file sees it, but for float32 rounding of eps, theta and factor."""
@@ -70,6 +71,7 @@ def _published(*, layers: int, dim: int, ff: int, heads: int, tied: bool = False
         context=40960,
         tied=tied,
         random_blocks=True,
+        texts=True,
     )
 
 

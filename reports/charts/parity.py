@@ -19,7 +19,7 @@ from reports.verdict import OUTCOMES
 
 FIRST_EXTRA = 0.5  # of a column
 MOST_LINES, MOST_CHECKS = 80, 6
-GROUPED_BY = ("device", "model", "quant", "depth", "context", "prompt", "generated", "toggle kv")
+GROUPED_BY = ("device", "model", "quant", "depth", "context", "prompt", "generated", "verify", "toggle kv")
 
 State: TypeAlias = Literal["good", "bad", "unsure", "blank"]
 _ORDER: tuple[State, ...] = ("bad", "unsure", "good", "blank")

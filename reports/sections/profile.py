@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.profile import Profile
 from reports.document import Block, Cell, Paragraph, Picture, Section, Table, table
-from reports.profile import GAPS, Pair, bars, figures, title
+from reports.profile import GAPS, Pair, bars, by_counters, figures, title
 from reports.units import percent, plain, short
 from reports.verdict import MOST_PERCENT_OF_CEILING
 
@@ -14,6 +15,7 @@ NAMES = (
 )  # fmt: skip
 SHARE = NAMES.index("of its ceiling")
 BEFORE = ("us before", "change")
+COUNTERS = ("kernel", "shape", "counted", "read", "read / counted")
 
 
 def section(found: Sequence[Pair]) -> Section:
@@ -27,7 +29,7 @@ def section(found: Sequence[Pair]) -> Section:
         Picture(file="profile.png", alt="Microseconds of a step by kernel, with what the measured ceilings ask for"),
     ]
     for pair in found:
-        blocks += [_sums(pair), _table(pair)]
+        blocks += [_sums(pair), _table(pair), *_counters(pair.now)]
     return Section(title="Where a token's time goes", blocks=tuple(blocks))
 
 
@@ -62,6 +64,15 @@ def _table(pair: Pair) -> Table:
         names, numbers = (*NAMES, *BEFORE), (*numbers, *BEFORE)
         lines = _with_before(pair, lines)
     return table(title(pair.now), names, lines, numbers=numbers)
+
+
+def _counters(profile: Profile) -> list[Block]:
+    """The counted bytes beside what the GPU's own counters say, where those were read."""
+    lines = by_counters(profile)
+    if not lines:
+        return []
+    caption = f"Bytes of {title(profile).partition(':')[0]}: counted from the launches, and read from memory by ncu"
+    return [table(caption, COUNTERS, lines, numbers=COUNTERS[2:])]
 
 
 def _with_before(pair: Pair, lines: Sequence[tuple[str | Cell, ...]]) -> list[tuple[str | Cell, ...]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.schema import Row
+from harness.schema import Metrics, Row
 from harness.store import StoredRun
 from harness.words import plural
-from reports.document import Block, Paragraph, Picture, Section, table
+from reports.document import Block, Paragraph, Picture, Section, Table, table
 from reports.effects import Effect, main_effects
 from reports.frames import describe, naming
 from reports.text import one_line
 from reports.units import percent, spread
+
+AT_ONCE = "rows at once, x one token"
 
 
 def section(run: StoredRun, rows: pd.DataFrame) -> Section:
@@ -25,26 +27,39 @@ def section(run: StoredRun, rows: pd.DataFrame) -> Section:
     if untimed:
         blocks.append(Paragraph(text=f"{plural(untimed, 'row')} of other devices stored no speed.", tone="unsure"))
     if len(timed):
-        blocks.extend((_speeds(run, timed), *_effects(run)))
+        blocks.extend((speeds(run, timed), *_effects(run)))
         blocks.append(
             Picture(file="throughput.png", alt="Median tokens per second with the range over repeats, one bar per row")
         )
     return Section(title="Throughput by toggle", blocks=tuple(blocks))
 
 
-def _speeds(run: StoredRun, timed: pd.DataFrame) -> Block:
+def speeds(run: StoredRun, timed: pd.DataFrame) -> Table:
+    """A line for each timed row; a column for rows computed at once only where some row has it."""
     stored: dict[str, Row] = {row.id: row for row in run.rows}
     columns = naming(timed)
+    at_once = any(row.metrics is not None and row.metrics.verify_ratio is not None for row in run.rows)
     lines = []
     for _, line in timed.iterrows():
-        metrics = stored[line["id"]].metrics
-        if metrics is None:
+        row = stored[line["id"]]
+        if row.metrics is None:
             continue
-        share = metrics.percent_of_read_ceiling
-        figures = (spread(metrics.decode_tps), "—" if share is None else percent(share), spread(metrics.prefill_tps))
-        lines.append((describe(line, columns), line["outcome"], *figures, spread(metrics.host_us_per_token)))
-    names = ("configuration", "parity", "decode, tokens/s", "of read ceiling", "prefill, tokens/s", "CPU µs per token")
+        found = _figures(row, row.metrics)
+        lines.append((describe(line, columns), line["outcome"], *(found if at_once else found[:-1])))
+    figures = ("decode, tokens/s", "of read ceiling", "prefill, tokens/s", "CPU µs per token", *[AT_ONCE] * at_once)
+    names = ("configuration", "parity", *figures)
     return table("Median (least to most over the repeats)", names, lines, numbers=names[2:], folded=len(lines) > 40)
+
+
+def _figures(row: Row, metrics: Metrics) -> tuple[str, ...]:
+    share, ratio = metrics.percent_of_read_ceiling, metrics.verify_ratio
+    return (
+        spread(metrics.decode_tps),
+        "—" if share is None else percent(share),
+        spread(metrics.prefill_tps),
+        spread(metrics.host_us_per_token),
+        "—" if ratio is None else f"{row.shape.verify} rows: {ratio:.3f}",
+    )
 
 
 def _effects(run: StoredRun) -> list[Block]:

@@ -7,6 +7,7 @@ import pytest
 
 from engine.device import Device
 from engine.session import Session
+from reference.spec.errors import BadInput
 from reference.spec.model import Model
 from suites.conftest import not_applicable
 from suites.models import Models, assert_same_bits, random_tokens, session
@@ -212,3 +213,64 @@ def test_generate_equals_decoding_by_hand(device: Device, models: Models) -> Non
         assert token == int(np.argmax(logits)), f"token {n}"
         if n < 11:
             logits = by_hand.decode(token)
+
+
+@pytest.mark.parametrize("graph", ["on", "off"])
+@pytest.mark.parametrize("path", ["auto", "matvec", "gemm"])
+@pytest.mark.parametrize("rows", [1, 4, 8])
+def test_rows_verified_at_once_are_those_decoded_one_by_one(
+    device: Device, models: Models, rows: int, path: str, graph: str
+) -> None:
+    """Across the border of an attention split at 256, and again after the graph has served another position."""
+    model = models.tiny("Q4_K_M")
+    tokens = random_tokens(model, 262, seed=21)
+    verified = session(device, model, context=300, graph=graph, matmul=path)
+    decoded = session(device, model, context=300)
+    for first in (20, 254):
+        for s in (verified, decoded):
+            s.reset()
+            s.prefill(tokens[:first])
+        expected = np.stack([decoded.decode(int(token)) for token in tokens[first : first + rows]])
+        assert_same_bits(verified.verify(tokens[first : first + rows]), expected, f"{rows} rows from {first}")
+        assert verified.length == first + rows
+        assert_same_bits(verified.decode(7), decoded.decode(7), "the step behind them")
+    engagement = verified.engaged()["graph"]
+    assert engagement.engaged is (graph == "on"), engagement
+    assert f"{2 if graph == 'on' else 0} of 2 passes of a few rows" in engagement.detail
+
+
+def test_every_number_of_rows_has_a_graph_of_its_own(device: Device, models: Models) -> None:
+    model = models.tiny("Q8_0")
+    verified, decoded = _both(device, model, context=64)
+    tokens = random_tokens(model, 40, seed=24)
+    at = 0
+    for rows in (4, 2, 8, 4, 1, 8):
+        now = tokens[at : at + rows]
+        expected = np.stack([decoded.decode(int(token)) for token in now])
+        assert_same_bits(verified.verify(now), expected, f"{rows} rows at {at}")
+        at += rows
+    assert verified.counters.graph_launches == 6
+
+
+def test_a_pass_made_again_changes_nothing(device: Device, models: Models) -> None:
+    model = models.tiny("Q8_0")
+    s, tokens = session(device, model, context=32), random_tokens(model, 12, seed=22)
+    s.prefill(tokens[:8])
+    expected = s.verify(tokens[8:])
+    after = s.decode(3)
+    s.truncate(8)
+    s.verify(tokens[8:])
+    s.verify_again(4, 5)
+    assert s.length == 12
+    assert_same_bits(s.decode(3), after, "behind a pass made six times")
+    s.truncate(8)
+    assert_same_bits(s.verify(tokens[8:]), expected, "the pass itself")
+    assert s.counters.graph_launches == 10
+
+
+def test_more_rows_than_logits_are_refused(device: Device, models: Models) -> None:
+    model = models.micro()
+    s = session(device, model, context=64, chunk=4)
+    with pytest.raises(BadInput, match="5 tokens to verify at once: this session computes logits of 4 rows"):
+        s.verify(random_tokens(model, 5, seed=23))
+    assert s.length == 0

@@ -32,6 +32,7 @@ class FakeEngine:
         self.engages = engages
         self.length = 0
         self.launches = self.graph_launches = 0
+        self.verified = self.again = 0  # rows of the last pass, and how often it was made again
         self.closed = False
 
     def prefill(self, tokens: Tokens, *, all_logits: bool = False) -> Logits:
@@ -49,6 +50,14 @@ class FakeEngine:
     def generate_more(self, n: int) -> None:
         for _ in range(n):
             self._step(0)
+
+    def verify(self, tokens: Tokens) -> Logits:
+        self.verified = len(tokens)
+        return self.prefill(tokens, all_logits=True)
+
+    def verify_again(self, rows: int, n: int) -> None:
+        assert rows == self.verified
+        self.again += n
 
     def reset(self) -> None:
         self.length = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -14,15 +17,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.devices.cuda.nvrtc import nvrtc_version
 from harness.adapters.settings import canonical_toggles
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
 from harness.gate.arms import Build, Side, Source, build_arms, changed_engine, remove_worktrees, resolve, uncommitted
-from harness.gate.environments import Needs, needs, shared, unsatisfied
+from harness.gate.environments import Needs, shared, unsatisfied
 from harness.gate.gpus import choose, visible_gpus
 from harness.gate.schema import Arm
+from reference.spec.errors import NoDevice
 from suites.harness.gate_fakes import planned
 from suites.selftest.planting import ROOT, scratch_copy
+from suites.selftest.wheels import write_wheel
+from suites.status import not_applicable
 
 ASK = (
     "import json; from harness.environment import version; from harness.code_hash import TREE, code_hash;"
@@ -54,18 +61,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a build would make of the first commit, but for its version."""
-    path = tmp_path_factory.mktemp("wheel") / "zeroulp-0.0.9-py3-none-any.whl"
     tree = tmp_path_factory.mktemp("unpacked")
     archive = subprocess.run(["git", "-C", str(repository), "archive", "one"], capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
-    requirements = "".join(f"Requires-Dist: {text}\n" for text in needs(tree).requirements)
-    with zipfile.ZipFile(path, "w") as file:
-        for package in ("engine", "harness", "reference", "reports", "suites"):
-            for source in (tree / package).rglob("*"):
-                file.write(source, source.relative_to(tree))
-        facts = f"Metadata-Version: 2.1\nName: zeroulp\nVersion: 0.0.9\n{requirements}\n"
-        file.writestr("zeroulp-0.0.9.dist-info/METADATA", facts)
-    return path
+    project = tree / "pyproject.toml"
+    project.write_text(re.sub(r'^version = ".*"$', 'version = "0.0.9"', project.read_text(), flags=re.MULTILINE))
+    return write_wheel(tree, tmp_path_factory.mktemp("wheel"))
 
 
 def says(build: Build, *, cwd: Path) -> list[str]:
@@ -111,6 +112,28 @@ def test_a_wheel_is_measured_as_it_is(repository: Path, wheel: Path, tmp_path: P
     assert (version, tree) == ("0.0.9", build.arm.tree)
     assert Path(engine).is_relative_to(tmp_path)
     assert (build.arm.kind, build.arm.git_sha) == ("wheel", "")
+
+
+def test_a_shared_environment_finds_the_compiler_of_this_one(wheel: Path, tmp_path: Path) -> None:
+    try:
+        here = nvrtc_version()
+    except NoDevice:
+        not_applicable("NVRTC is not installed here")
+    build = build_arms({"head": resolve(str(wheel), tmp_path)}, tmp_path, sharing="shared", device="host")["head"]
+    ask = "from engine.devices.cuda.nvrtc import nvrtc_version; print(nvrtc_version())"
+    done = subprocess.run([*build.command[:-2], "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == here
+
+
+def test_a_wheel_that_is_written_here_can_be_installed(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        lines = archive.read("zeroulp-0.0.9.dist-info/RECORD").decode().splitlines()
+        assert sorted(line.rpartition(",sha256=")[0] or line.partition(",")[0] for line in lines) == sorted(
+            archive.namelist()
+        )
+        for name, digest in (line.rsplit(",", 1)[0].split(",sha256=") for line in lines if ",sha256=" in line):
+            found = base64.urlsafe_b64encode(hashlib.sha256(archive.read(name)).digest()).decode().rstrip("=")
+            assert found == digest
 
 
 def test_a_build_is_not_asked_for_a_toggle_that_it_does_not_know_yet() -> None:

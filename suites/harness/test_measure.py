@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.measure import measure
+from harness.measure import VERIFY_PASSES, measure
 from harness.rules import quick
 from harness.schema import Shape
 from suites.harness.fakes import FakeEngine, FakeTimer
@@ -73,3 +73,24 @@ def test_the_answer_stands_behind_depth_and_prompt() -> None:
 def test_a_token_list_of_another_length_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="7 tokens for depth 2 and prompt 6"):
         measure(FakeEngine({"graph": "on"}), SHAPE, TOKENS[:7], rules=quick(1), timer=None)
+
+
+def test_rows_at_once_are_timed_in_the_middle_of_the_answer() -> None:
+    engine = FakeEngine({"graph": "on"})
+    timer = FakeTimer(engine, us=[1600.0])
+    shape = msgspec.structs.replace(SHAPE, verify=2)
+    found = measure(engine, shape, TOKENS, rules=RULES, timer=timer)
+    assert found.verify is not None
+    samples = found.verify.samples(per=VERIFY_PASSES)
+    assert samples is not None
+    assert samples.median == 0.9 * 1600.0 / VERIFY_PASSES
+    assert engine.verified == 2
+    assert engine.again == VERIFY_PASSES * (1 + len(found.verify.kept))  # one take is the warm-up
+    behind = SHAPE.depth + SHAPE.prompt
+    assert (behind + 1 + 2, behind + 1 + 2) in timer.spans
+
+
+def test_a_shape_without_such_rows_has_no_such_time() -> None:
+    engine = FakeEngine({"graph": "on"})
+    found = measure(engine, SHAPE, TOKENS, rules=RULES, timer=FakeTimer(engine, us=[1000.0]))
+    assert (found.verify, engine.verified) == (None, 0)

@@ -12,22 +12,25 @@ import numpy as np
 import pytest
 
 from engine.session import Session
+from harness.adapters.devices import opened
+from harness.adapters.engine import LoadedModel
 from harness.adapters.models import ModelFile, open_file, size_of, synthetic
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
-from harness.adapters.sampled import sampled_parity
+from harness.adapters.sampled import OpByOp, sampled_parity
 from harness.adapters.settings import canonical_toggles
 from harness.canaries import canaries, read_ceiling
 from harness.compare import Comparison
 from harness.job import ProcessJob
 from harness.measure import Measured
 from harness.process import measure_process, measurement
-from harness.proven import Proven
+from harness.proven import Proven, prove_one
 from harness.rules import CAREFUL, Rules
 from harness.runner import Finished, Pool, Task, run
 from harness.sampling import Sampled, Take
 from harness.schema import Ceiling, Check, Measurement, ModelFacts, PlannedRow, ProcessAnswer, Shape
 from harness.work_model import works
+from reference.spec.model import Model
 
 SHAPE = Shape(prompt=5, generated=2, context=16)
 
@@ -166,6 +169,35 @@ def test_the_oracle_is_asked_once_for_the_same_bits(
     assert sorted(asked) == ["f16", "f32"]
 
 
+def test_a_later_process_asks_again_for_other_code_and_for_one_check_alone(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Counted(OpByOp):
+        def __init__(self, model: Model, *, context: int, kv: str) -> None:
+            asked.append(kv)
+            super().__init__(model, context=context, kv=kv)
+
+    monkeypatch.setattr("harness.proven.WHOLE_ORACLE_BYTES", 0)
+    monkeypatch.setattr("harness.adapters.sampled.OpByOp", Counted)
+    one = rows(model)[0]
+    extents = []
+    for _ in range(2):
+        (found,) = measure_process(job(model, cache, one)).rows
+        assert found.status == "ok"
+        extents += [(check.right, check.values) for check in found.proof if check.name == "engine = oracle"]
+    assert len(asked) == 1
+    assert len({values for _, values in extents}) == 1
+    assert [text.endswith("asked about these values before") for text, _ in extents] == [False, False, True, True]
+    monkeypatch.setattr("harness.adapters.vouched.code_hash", lambda paths: "other code")
+    assert measure_process(job(model, cache, one)).rows[0].status == "ok"
+    assert len(asked) == 2
+    with opened("host", cache) as device, LoadedModel(device, open_file(model.path)) as loaded:
+        assert prove_one(loaded, one, "engine = oracle", "before", cache=cache).status == "passed"
+    assert len(asked) == 3
+
+
 def test_what_the_oracle_refused_is_asked_again(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
@@ -205,6 +237,7 @@ def measured(model: ModelFile, *, decode_us: float, slowed: int = 0, failed: boo
             run=2,
             prefill=sampled(1e6),
             decode=sampled(decode_us, slowed=slowed),
+            verify=None,
             launches_per_token=4.0,
             graph_kernels_per_token=29.0,
             prefill_launches_per_token=2.0,

@@ -10,7 +10,8 @@ import pytest
 from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.merge import merge_runs
-from harness.store import ROWS, read_environments, read_run
+from harness.schema import Target
+from harness.store import PLAN, ROWS, read_environments, read_plan, read_run, write_record
 from suites.harness.records import row
 from suites.harness.test_store_index import a_run
 
@@ -89,3 +90,13 @@ def test_bits_that_differed_on_one_machine_are_not_made_good_by_another(tmp_path
         target = tmp_path / f"from {order[0].name}"
         merge_runs(order, target, command="merge")
         assert [found.status for found in read_run(target).rows] == ["parity_failed"]
+
+
+def test_targets_stay_each_once(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path, name, row("a"), env="first") for name in ("one", "two")]
+    shared = Target(name="t", where="", figure="decode_tps", must=1.0, rows=("a",))
+    other = msgspec.structs.replace(shared, name="u")
+    for run, targets in zip(runs, ((shared,), (shared, other)), strict=True):
+        write_record(run / PLAN, msgspec.structs.replace(read_plan(run), targets=targets))
+    merge_runs(runs, tmp_path / "both", command="merge")
+    assert read_plan(tmp_path / "both").targets == (shared, other)

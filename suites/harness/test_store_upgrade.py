@@ -25,7 +25,7 @@ def test_a_recorded_run_of_version_1_is_read_whole() -> None:
     by_id = {line["id"]: line for line in raw}
     assert [made.id for made in run.rows] == [planned.id for planned in run.plan.rows]
     for made in run.rows:
-        stored = msgspec.to_builtins(made)
+        stored = msgspec.to_builtins(made) | {"shape": msgspec.structs.asdict(made.shape)}  # sizes of zero, too
         assert contains(stored, by_id[made.id] | {"schema": SCHEMA})  # nothing that was written is lost or changed
     assert run.environment.gpu_state is None
 
@@ -84,3 +84,13 @@ def test_a_key_is_what_is_measured_and_nothing_else() -> None:
     ]
     keys = {msgspec.structs.replace(made, **change).key for change in changes}
     assert len(keys | {made.key}) == len(changes) + 1
+
+
+def test_a_size_that_is_not_asked_for_changes_no_key_and_no_job() -> None:
+    """Keys are kept in files of noise and of what was accepted; jobs go to arms whose code knows no such size."""
+    made = row("a")
+    assert made.key == "85cf0b8f09b6f56c"
+    assert b"verify" not in msgspec.json.encode(made.shape)
+    four = msgspec.structs.replace(made, shape=msgspec.structs.replace(made.shape, verify=4))
+    assert four.key != made.key
+    assert msgspec.json.decode(msgspec.json.encode(four), type=Row) == four

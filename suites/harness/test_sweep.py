@@ -222,3 +222,13 @@ def test_progress_elsewhere_than_on_a_terminal_is_one_plain_line_a_row(make: Mak
     assert [line[:6] for line in lines] == ["[1/4] ", "[2/4] ", "[3/4] ", "[4/4] "]
     assert sum("crashed" in line for line in lines) == 2
     assert all("qwen3-tiny Q8_0, " in line for line in lines)
+
+
+def test_targets_stand_in_the_plan_with_the_rows_they_are_for(make: Make) -> None:
+    target = """[[target]]\nname = "t"\nwhere = "prompt == 5"\nfigure = "decode_tps"\nmust = 3\n"""
+    folder = run(make(matrix=MATRIX + target))
+    stored = read_run(folder)
+    wanted = tuple(row.id for row in stored.rows if row.shape.prompt == 5)
+    assert [(one.name, one.rows) for one in stored.plan.targets] == [("t", wanted)]
+    shutil.rmtree(folder)
+    assert read_run(run(make(matrix=MATRIX + target, where="prompt == 4"))).plan.targets == ()

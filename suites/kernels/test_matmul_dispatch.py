@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.device import Device, LaunchError
 from engine.launch_log import LaunchLog
+from engine.ops import _crossover
 from engine.ops.matmul import matmul
 from engine.ops.matmul_q4_k import matmul_q4_k
 from engine.weights import TILES, load_weight
@@ -19,7 +21,10 @@ from suites.kernels.matmuls import case, upload_quantized, values, weight
 @pytest.mark.parametrize(("path", "rows", "kernel"), [
     ("auto", 1, "matvec"), ("auto", 2, "gemm"), ("auto", 70, "gemm"), ("matvec", 70, "matvec"), ("gemm", 1, "gemm"),
 ])  # fmt: skip
-def test_the_kernel_of_a_path(device: Device, type_name: str, path: str, rows: int, kernel: str) -> None:
+def test_the_kernel_of_a_path(
+    device: Device, type_name: str, path: str, rows: int, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_crossover, "TABLES", tmp_path)  # without a table of this device
     product = case(device, weight(type_name, 33, 256), values(rows, 256))
     out = device.alloc((rows, 33), np.float32, "out")
     log = LaunchLog(device.stream())

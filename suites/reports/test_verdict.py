@@ -53,6 +53,11 @@ ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
         3,
         "unproven",
     ),
+    "rows at once that were not compared": (
+        lambda: ok(HOST[1], shape=msgspec.structs.replace(HOST[1].shape, verify=2)),
+        3,
+        "unproven",
+    ),
     "no word from the oracle": (
         lambda: ok(HOST[1], proof=tuple(check for check in ok(HOST[1]).proof if check.name != "engine = oracle")),
         3,

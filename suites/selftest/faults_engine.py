@@ -69,9 +69,8 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a-failed-capture-drops-its-token",
         file=_SESSION,
-        old="        else:\n            self._one_row(choose)\n        self._tally",
-        new='        elif not self._graph_refused.startswith("capture"):\n'
-        "            self._one_row(choose)\n        self._tally",
+        old="        else:\n            self._pass(rows, choose)",
+        new='        elif not self._graph_refused.startswith("capture"):\n            self._pass(rows, choose)',
         checks=(f"{_REPLAY}test_a_failed_capture_is_said_and_leaves_the_session_right[{{device}}]",),
         origin="6",
     ),

@@ -131,7 +131,7 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="auto-takes-the-matvec-for-every-batch",
         file="engine/ops/_matmul.py",
-        old='path = "matvec" if rows <= MATVEC_ROWS else "gemm"',
+        old='path = "matvec" if rows <= most else "gemm"',
         new='path = "matvec"',
         checks=(f"{_PATH}-auto-70-gemm-Q4_K]",),
         origin="10",

@@ -7,6 +7,7 @@ from suites.selftest.planting import Fault
 _COMPARE = "suites/harness/test_compare.py::"
 _PROOF = "suites/harness/test_proof.py::"
 _ROW = "suites/harness/test_row.py::"
+_VOUCHED = "suites/harness/test_vouched.py::"
 _PROCESS = "suites/harness/test_process.py::"
 _SAMPLING = "suites/harness/test_sampling.py::"
 _MEASURE = "suites/harness/test_measure.py::"
@@ -92,9 +93,16 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_PROCESS}test_all_rows_of_a_model_are_proven_and_none_has_a_time_on_the_host",),
     ),
     Fault(
+        name="known-ops-stand-for-the-logits",
+        file="harness/adapters/sampled.py",
+        old='joined([("", before), (LINK, compare(logits[len(tokens) - 1 :], own))])',
+        new="before",
+        checks=(f"{_VOUCHED}test_logits_are_compared_though_the_ops_are_known[{{device}}]",),
+    ),
+    Fault(
         name="proven-only-before-the-timed-loop",
         file="harness/proven.py",
-        old='proof=(*before, *prover.checks("after")),',
+        old='proof=(*before, *deep, *prover.checks("after")),',
         new="proof=tuple(before),",
         checks=(f"{_ROW}test_a_row_is_proven_before_and_after_at_every_position[on-batched-f16]",),
         origin="9",

@@ -31,6 +31,7 @@ VARIANTS = {
     "linear": replace(TINY, scaling="linear", factor=2.0, theta=10000.0),
     "yarn": replace(TINY, scaling="yarn", factor=4.0, original_context=2048),
     "random blocks": replace(TINY, random_blocks=True),
+    "texts": replace(TINY, texts=True),
 }
 
 
@@ -108,13 +109,17 @@ def test_a_tied_head_is_six_bits() -> None:
     assert "output.weight" not in types
 
 
-def test_header_is_what_the_gguf_package_writes(tmp_path: Path) -> None:
-    shape = VARIANTS["yarn"]
+@pytest.mark.parametrize("variant", ["yarn", "texts"])
+def test_header_is_what_the_gguf_package_writes(variant: str, tmp_path: Path) -> None:
+    shape = VARIANTS[variant]
     entries = plan_metadata(shape, name="n", quant="Q4_K_M", seed=5)
     tensors = plan_tensors(shape.spec(), "Q4_K_M")
     writer = gguf.GGUFWriter(tmp_path / "h.gguf", "qwen3")
     for entry in entries[1:]:  # the writer has put the architecture
-        writer.add_key_value(entry.key, entry.value, gguf.GGUFValueType[entry.kind.upper()])
+        if isinstance(entry.value, tuple):
+            writer.add_array(entry.key, entry.value)
+        else:
+            writer.add_key_value(entry.key, entry.value, gguf.GGUFValueType[entry.kind.upper()])
     for tensor in tensors:
         kind = gguf.GGMLQuantizationType[tensor.type]
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, raw_dtype=kind)
@@ -124,6 +129,16 @@ def test_header_is_what_the_gguf_package_writes(tmp_path: Path) -> None:
     writer.close()
     theirs = (tmp_path / "h.gguf").read_bytes()
     assert header_bytes(entries, tensors) == theirs.ljust(-(-len(theirs) // 32) * 32, b"\0")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_shapes_have_a_text_for_every_token(name: str) -> None:
+    """A file is opened as a published one is: past as many texts as it has tokens."""
+    entries = {entry.key: entry.value for entry in plan_metadata(SHAPES[name], name=name, quant="Q8_0", seed=0)}
+    for key in ("tokens", "merges"):
+        texts = entries[f"tokenizer.ggml.{key}"]
+        assert isinstance(texts, tuple)
+        assert len(texts) == len(set(texts)) == 151936
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
