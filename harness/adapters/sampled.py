@@ -1,8 +1,8 @@
 """Engine against oracle where the whole oracle would take hours: every op of every layer on sampled rows, by bits.
 
 The oracle's op gets what the engine's taps say went into it, so a difference shows at the op that made it.
-Activation rows: first, last, and the edges of row tiles. Matmul outputs: at least 64, first, last and tile edges among
-them. Attention: the same activation rows, all heads, over keys and values rebuilt from the taps.
+Activation rows: first, last, and the edges of row tiles, and every decoded one. Matmul outputs: at least 64, first,
+last and tile edges among them. Attention: the same rows, all heads, over keys and values rebuilt from the taps.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def sampled_parity(
     try:
         checker.begin(tokens, position=0)
         own = [session.prefill(tokens)]
-        for i, token in enumerate(decoded):
-            checker.begin(np.array([token]), position=len(tokens) + i)
-            own.append(session.decode(token)[None])
+        session.tap = checker.gather
+        own += [session.decode(token)[None] for token in decoded]
     finally:
         session.tap = no_tap
     lacking = checker.lacking(steps=1 + len(decoded))
     if lacking:
         raise BadCall(f"the engine did not show {lacking} in every step: it cannot be compared with the oracle")
+    checker.check_gathered(np.array(decoded), position=len(tokens))
     text = f"exact form, {len(checker.parts)} ops on sampled rows, {OUTPUTS} outputs of each matmul"
     linked = compare(logits[len(tokens) - 1 :], np.concatenate(own))
     return joined([*checker.parts, ("logits of the row against those of the checked ops:", linked)]), text
@@ -71,6 +71,7 @@ class OpByOp:
         shape = (spec.layers, 2, spec.kv_heads, context, spec.head_dim)
         self.parts: list[tuple[str, Comparison]] = []
         self._shown: Counter[tuple[str, int]] = Counter()
+        self._gathered: dict[tuple[str, int], list[Array]] = {}
         self._model = model
         self._cache = np.zeros(shape, np.float32 if kv == "f32" else np.float16)
         self._cos, self._sin = rope_table(spec.rope, context)
@@ -81,11 +82,12 @@ class OpByOp:
         self._position = 0
         self._sampled: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def begin(self, tokens: NDArray[np.int64], *, position: int) -> None:
-        """The next step has these tokens, the first at `position`."""
+    def begin(self, tokens: NDArray[np.int64], *, position: int, every: bool = False) -> None:
+        """The next step has these tokens, the first at `position`; with `every` all its rows are checked."""
         self._tokens, self._position = tokens, position
         rows = len(tokens)
-        self._sampled = np.unique([row for row in (*ROW_EDGES, rows - 1) if row < rows])
+        edges = [row for row in (*ROW_EDGES, rows - 1) if row < rows]
+        self._sampled = np.arange(rows) if every else np.unique(edges)
 
     def lacking(self, *, steps: int) -> str:
         """The first op that was not shown once in each of so many steps, in words; empty if there is none."""
@@ -94,14 +96,26 @@ class OpByOp:
         return next((f"{name}, layer {layer}," for name, layer in owed if self._shown[name, layer] != steps), "")
 
     def tap(self, name: str, layer: int, buffer: Buffer) -> None:
-        value = np.asarray(buffer.read(), np.float32)
-        value = value.reshape(len(value), -1)
+        self._shown[name, layer] += 1
+        self._check(name, layer, _rows(buffer))
+
+    def gather(self, name: str, layer: int, buffer: Buffer) -> None:
+        """A tap of a step of one row, to be checked with those of the steps behind it: a call costs more than a row."""
+        self._shown[name, layer] += 1
+        self._gathered.setdefault((name, layer), []).append(_rows(buffer))
+
+    def check_gathered(self, tokens: NDArray[np.int64], *, position: int) -> None:
+        """The gathered steps of these tokens as one of as many rows: the oracle's rows do not depend on each other."""
+        self.begin(tokens, position=position, every=True)
+        for (name, layer), rows in self._gathered.items():
+            self._check(name, layer, np.concatenate(rows))
+
+    def _check(self, name: str, layer: int, value: Array) -> None:
         if name == "output_norm":  # the head runs on the last rows only
             self._residual = self._residual[-len(value) :]
             self._sampled = np.arange(len(value))
         got, expected = self._both(name, layer, value)
         self.parts.append((f"{name}, layer {layer}, position {self._position}:", compare(got, expected)))
-        self._shown[name, layer] += 1
         self._seen[name] = value
         if name in ("embedding", "attn_residual", "ffn_residual"):
             self._residual = value
@@ -176,6 +190,8 @@ class OpByOp:
         k, v = self._heads(self._seen["k_rope"]), self._heads(self._seen["v"])
         EXACT.kv_append(k, v, self._position, keys=keys, values=values)
         q = self._heads(self._input("q_rope"))
+        if len(self._sampled) == len(self._tokens):
+            return EXACT.attention(q, keys, values, self._position, scale=self._scale).reshape(len(q), -1)
         rows = [
             EXACT.attention(q[i : i + 1], keys, values, self._position + int(row), scale=self._scale)
             for i, row in enumerate(self._sampled)
@@ -184,6 +200,11 @@ class OpByOp:
 
     def _heads(self, value: Array) -> Array:
         return value.reshape(len(value), -1, self._model.spec.head_dim)
+
+
+def _rows(buffer: Buffer) -> Array:
+    value = np.asarray(buffer.read(), np.float32)
+    return value.reshape(len(value), -1)
 
 
 def sampled_outputs(outputs: int, name: str) -> NDArray[np.int64]:

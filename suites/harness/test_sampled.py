@@ -36,22 +36,23 @@ class Held:
         return self.values
 
 
-def taps_of(model: Model, kv: str, spoil: tuple[str, int, tuple[int, int]] | None = None) -> OpByOp:
-    """Feed the taps of the oracle's own run; `spoil` is a tap, a layer and an element that is off by an ulp."""
+def taps_of(model: Model, kv: str, spoil: tuple[str, int, int, tuple[int, int]] | None = None) -> OpByOp:
+    """Feed the taps of the oracle's own run; `spoil` is a tap, a layer, a step and an element that is off by an ulp."""
     checker = OpByOp(model, context=len(PROMPT) + len(DECODED), kv=kv)
     cache = qwen3.new_cache(model, len(PROMPT) + len(DECODED), kv=kv, form=EXACT)
+    step, show = 0, checker.tap
 
     def tap(name: str, layer: int, value: NDArray[Any]) -> None:
         held = np.array(value, np.float32).reshape(len(value), -1)
-        if spoil is not None and (name, layer) == spoil[:2] and len(held) > spoil[2][0]:
-            held[spoil[2]] = np.nextafter(held[spoil[2]], np.float32(np.inf))
-        checker.tap(name, layer, cast(Buffer, Held(held)))
+        if spoil is not None and (name, layer, step) == spoil[:3]:
+            held[spoil[3]] = np.nextafter(held[spoil[3]], np.float32(np.inf))
+        show(name, layer, cast(Buffer, Held(held)))
 
-    position = 0
+    checker.begin(PROMPT, position=0)
     for tokens in (PROMPT, *(np.array([token]) for token in DECODED)):
-        checker.begin(tokens, position=position)
         qwen3.forward(model, tokens, cache, form=EXACT, tap=tap, all_logits=False)
-        position += len(tokens)
+        step, show = step + 1, checker.gather
+    checker.check_gathered(np.array(DECODED), position=len(PROMPT))
     return checker
 
 
@@ -62,30 +63,38 @@ def test_the_oracle_agrees_with_itself(models: Models, quant: str, kv: str) -> N
     checker = taps_of(model, kv)
     result = joined(checker.parts)
     assert result.same, result.first_difference
-    assert len(checker.parts) == (1 + len(DECODED)) * (3 + 17 * model.spec.layers)
+    assert len(checker.parts) == 2 * (3 + 17 * model.spec.layers)  # one pass, and the decoded steps together
+    assert checker.lacking(steps=1 + len(DECODED)) == ""
     assert all(part.values > 0 for _, part in checker.parts)
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "element"),
+    ("name", "layer", "step", "element"),
     [
-        ("embedding", -1, (0, 3)),
-        ("q", 1, (15, 0)),
-        ("k_norm", 0, (16, 5)),
-        ("v", 2, (0, 0)),
-        ("attention", 1, (19, 100)),
-        ("attn_residual", 0, (15, 8)),
-        ("swiglu", 2, (0, 511)),
-        ("down", 1, (19, 255)),
-        ("logits", -1, (0, 511)),
+        ("embedding", -1, 0, (0, 3)),
+        ("q", 1, 0, (15, 0)),
+        ("k_norm", 0, 0, (16, 5)),
+        ("v", 2, 0, (0, 0)),
+        ("attention", 1, 0, (19, 100)),
+        ("attn_residual", 0, 0, (15, 8)),
+        ("swiglu", 2, 0, (0, 511)),
+        ("down", 1, 0, (19, 255)),
+        ("logits", -1, 0, (0, 511)),
+        ("embedding", -1, 1, (0, 3)),
+        ("k_rope", 1, 2, (0, 7)),
+        ("v", 0, 1, (0, 64)),  # an output that is sampled
+        ("attention", 2, 2, (0, 100)),
+        ("output_norm", -1, 1, (0, 1)),
+        ("logits", -1, 2, (0, 511)),
     ],
 )
 def test_a_value_that_is_off_by_an_ulp_is_named_with_its_op(
-    models: Models, name: str, layer: int, element: tuple[int, int]
+    models: Models, name: str, layer: int, step: int, element: tuple[int, int]
 ) -> None:
-    result = joined(taps_of(models.tiny("Q8_0"), "f16", (name, layer, element)).parts)
+    result = joined(taps_of(models.tiny("Q8_0"), "f16", (name, layer, step, element)).parts)
     assert not result.same
-    assert result.first_difference.startswith(f"{name}, layer {layer}, position 0: [")
+    place = f"position {len(PROMPT)}: [{step - 1}, " if step else "position 0: ["
+    assert result.first_difference.startswith(f"{name}, layer {layer}, {place}")
 
 
 def test_logits_of_the_row_must_be_those_of_the_checked_ops(device: Device, models: Models) -> None:
