@@ -9,12 +9,13 @@ from typing import get_args
 
 from harness.command_proof import AGAIN, ONE_BY_ONE, ORACLES
 from harness.errors import BadCall
-from harness.proof import ORACLE, PAIRS, VERIFIED
+from harness.proof import AT_DEPTH, ORACLE, PAIRS, VERIFIED
 from harness.schema import Check, Record, When
 
 WORDS = {
     **{toggle: name for toggle, (_, _, name) in PAIRS.items()},
     "verify": VERIFIED,
+    "depth": AT_DEPTH,
     "oracle": ORACLE,
     **{name.rpartition(" ")[2]: name for name in ORACLES},
     "one_by_one": ONE_BY_ONE,

@@ -25,6 +25,7 @@ PAIRS: Mapping[str, tuple[str, str, str]] = {
     "pdl": ("on", "off", "pdl = no pdl"),
 }
 VERIFIED = "verified = decoded"
+AT_DEPTH = "verified = decoded at depth"
 ORACLE = "engine = oracle"
 NOTHING_FINITE = "no logit is finite: that they are equal shows nothing"
 
@@ -119,6 +120,25 @@ class Prover:
         decoded = Evidence(logits=own.logits[-rows:], engaged=own.engaged)
         value = str(self._toggles["graph"])
         return judge(VERIFIED, when, passed, decoded, toggle="graph", values=(value, value))
+
+    def at_depth(self, position: int) -> Check:
+        """Behind `position` tokens that the timed loop has left in the cache: some decoded, then all in one pass.
+
+        The two take other kernels and other splits of the cache. To be called before `checks`, which starts anew.
+        """
+        tokens = self._tokens.decoded[: int(self._toggles["chunk"])]
+        if len(tokens) < 2:
+            reason = (
+                "no pass can hold more than one row" if self._tokens.tail > 1 else "one token is decoded either way"
+            )
+            return Check(name=AT_DEPTH, when="after", status="not_applicable", reason=reason)
+        self._engine.truncate(position)
+        one_by_one = np.concatenate([self._engine.decode(token)[None] for token in tokens])
+        decoded = Evidence(logits=one_by_one, engaged=dict(self._engine.engaged()))
+        self._engine.truncate(position)
+        passed = Evidence(logits=self._engine.verify(tokens), engaged=dict(self._engine.engaged()))
+        value = str(self._toggles["graph"])
+        return judge(AT_DEPTH, "after", passed, decoded, toggle="graph", values=(value, value))
 
     def _pair(self, toggle: str, own: Evidence, when: When) -> Check:
         left_value, right_value, name = PAIRS[toggle]

@@ -21,7 +21,7 @@ from harness.check_id import check_id
 from harness.compare import Comparison, compare
 from harness.errors import BadCall
 from harness.measure import Measured, measure
-from harness.proof import Oracle, ProofTokens, Prover, proof_tokens
+from harness.proof import AT_DEPTH, Oracle, ProofTokens, Prover, proof_tokens
 from harness.rules import Rules
 from harness.schema import Check, PlannedRow, Status, When
 from harness.schema import Path as Engagement
@@ -63,10 +63,11 @@ def prove_and_measure(
         before = prover.checks("before")
         prompt = _prompt(row, loaded.model.spec.vocab)
         measured = measure(engine, shape, prompt, rules=rules, timer=timing.timer(engine), warm_seconds=warm_seconds)
+        deep = [prover.at_depth(len(prompt))] if shape.depth else []
         return Proven(
             key=row.key,
             measured=measured,
-            proof=(*before, *prover.checks("after")),
+            proof=(*before, *deep, *prover.checks("after")),
             engaged=engine.engaged(),
             memory_bytes=loaded.memory_bytes() + engine.memory_bytes(),
         )
@@ -79,7 +80,10 @@ def prove_one(loaded: LoadedModel, row: PlannedRow, check: str, when: When, *, c
         stack.callback(engine.close)
         prover = _prover(loaded, engine, row, cache, only=check)
         if when == "after":
-            engine.generate(_prompt(row, loaded.model.spec.vocab), row.shape.generated)
+            prompt = _prompt(row, loaded.model.spec.vocab)
+            engine.generate(prompt, row.shape.generated)
+            if check == AT_DEPTH:
+                return prover.at_depth(len(prompt))
         (found,) = prover.checks(when)
         return found
 

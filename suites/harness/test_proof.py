@@ -9,7 +9,7 @@ import pytest
 
 from harness.adapters.protocol import Logits, Tokens
 from harness.compare import Comparison, compare
-from harness.proof import NOTHING_FINITE, PAIRS, VERIFIED, Evidence, Prover, flipped, judge, proof_tokens
+from harness.proof import AT_DEPTH, NOTHING_FINITE, PAIRS, VERIFIED, Evidence, Prover, flipped, judge, proof_tokens
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 
@@ -198,3 +198,30 @@ def test_rows_at_once_that_were_not_replayed_fail() -> None:
     check = verified(FakeEngine(TOGGLES, engages=False))
     assert check.status == "failed"
     assert "graph on did not engage" in check.reason
+
+
+def deep(engine: FakeEngine, toggles: Mapping[str, str | int] = TOGGLES) -> Check:
+    prover = Prover(
+        engine=engine, toggles=toggles, open_twin=FakeEngine, tokens=TOKENS, oracle=oracle, has_pdl=True, only=AT_DEPTH
+    )  # fmt: skip
+    engine.reset()
+    engine.prefill(range(50))
+    return prover.at_depth(40)
+
+
+def test_at_depth_the_bits_of_both_ways_are_compared_where_the_row_was_timed() -> None:
+    engine = FakeEngine(TOGGLES)
+    check = deep(engine)
+    assert (check.name, check.when, check.status, check.values) == (AT_DEPTH, "after", "passed", 3 * VOCAB)
+    assert engine.length == 43
+
+
+def test_at_depth_one_ulp_fails() -> None:
+    check = deep(OneOff(TOGGLES))
+    assert (check.status, check.differing, check.worst_ulp) == ("failed", 1, 1)
+    assert deep(FakeEngine(TOGGLES, engages=False)).status == "failed"
+
+
+def test_at_depth_one_row_at_once_shows_nothing() -> None:
+    check = deep(FakeEngine(TOGGLES), {**TOGGLES, "chunk": 1})
+    assert (check.status, check.reason) == ("not_applicable", "no pass can hold more than one row")

@@ -15,7 +15,7 @@ from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import canonical_toggles
 from harness.job import RowJob
-from harness.proof import VERIFIED
+from harness.proof import AT_DEPTH, VERIFIED
 from harness.row import make_row
 from harness.schema import PlannedRow, Row, Shape
 from reference.synth import SynthShape, synth_shape
@@ -63,11 +63,13 @@ def test_a_row_is_proven_before_and_after_at_every_position(
     assert (made.status, made.reason) == ("ok", "")
     for when in ("before", "after"):
         states = {check.name: (check.status, check.values) for check in made.proof if check.when == when}
+        deep = {AT_DEPTH: ("passed", 3 * 512)} if when == "after" else {}  # behind the depth and the prompt
         assert states == {
             "graph = direct": ("passed", ALL_POSITIONS),
             "batched = sequential": ("passed", ALL_POSITIONS),
             "pdl = no pdl": ("not_applicable", 0),
             "engine = oracle": ("passed", ALL_POSITIONS),
+            **deep,
         }
     assert made.engaged["graph"].engaged is (graph == "on")
     assert made.engaged["prefill"].engaged is True
@@ -140,7 +142,7 @@ def test_a_large_model_is_compared_op_by_op(model: ModelFile, cache: Path, monke
     made = row(model, cache)
     assert made.status == "ok"
     check = next(check for check in made.proof if check.name == "engine = oracle")
-    steps = 1 + 3  # one pass, then the decoded tokens
+    steps = 2  # one pass, then the decoded tokens together
     assert f"{steps * (3 + 17 * open_file(model.path).spec.layers)} ops on sampled rows" in check.right
     assert check.values > 10_000
 
