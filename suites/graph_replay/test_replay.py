@@ -239,6 +239,19 @@ def test_rows_verified_at_once_are_those_decoded_one_by_one(
     assert f"{2 if graph == 'on' else 0} of 2 passes of a few rows" in engagement.detail
 
 
+def test_every_number_of_rows_has_a_graph_of_its_own(device: Device, models: Models) -> None:
+    model = models.tiny("Q8_0")
+    verified, decoded = _both(device, model, context=64)
+    tokens = random_tokens(model, 40, seed=24)
+    at = 0
+    for rows in (4, 2, 8, 4, 1, 8):
+        now = tokens[at : at + rows]
+        expected = np.stack([decoded.decode(int(token)) for token in now])
+        assert_same_bits(verified.verify(now), expected, f"{rows} rows at {at}")
+        at += rows
+    assert verified.counters.graph_launches == 6
+
+
 def test_a_pass_made_again_changes_nothing(device: Device, models: Models) -> None:
     model = models.tiny("Q8_0")
     s, tokens = session(device, model, context=32), random_tokens(model, 12, seed=22)

@@ -31,7 +31,7 @@ schema = 1
 [[group]]
 models = ["qwen3-tiny"]
 quants = ["Q8_0"]
-shapes = [{ prompt = 6, generated = 2, context = 16 }]
+shapes = [{ prompt = 6, generated = 2, context = 16, depth = 3, verify = 2 }]
 [group.toggles]
 graph = ["on", "off"]
 chunk = 4
@@ -59,7 +59,9 @@ def test_every_check_of_a_run_is_listed_and_runs_alone(run: StoredRun, capsys: p
     capsys.readouterr()
     assert zeroulp(["parity", str(run.folder), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["checks"]
-    assert len(listed) == len({check["id"] for check in listed}) == 2 * 2 * 4  # rows, before and after, checks
+    assert (
+        len(listed) == len({check["id"] for check in listed}) == 2 * (2 * 5 + 1)
+    )  # rows, before and after, checks, one behind the depth
     row = run.rows[0]
     for check in row.proof:
         code, found = again(run, check_id(row.key, check), capsys)

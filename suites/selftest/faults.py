@@ -15,6 +15,7 @@ from suites.selftest.faults_numerics import NUMERICS_FAULTS
 from suites.selftest.faults_records import RECORD_FAULTS
 from suites.selftest.faults_speed import SPEED_FAULTS
 from suites.selftest.faults_statistics import STATISTICS_FAULTS
+from suites.selftest.faults_targets import TARGET_FAULTS
 from suites.selftest.faults_where import WHERE_FAULTS
 from suites.selftest.planting import Fault
 
@@ -31,7 +32,8 @@ AREAS: Mapping[str, tuple[Fault, ...]] = {
     "gate": GATE_FAULTS,
     "records": RECORD_FAULTS,
     "speed": SPEED_FAULTS,
+    "targets": TARGET_FAULTS,
 }
-INSTRUMENT = ("where", "measurement", "statistics", "gate", "records", "speed")
+INSTRUMENT = ("where", "measurement", "statistics", "gate", "records", "speed", "targets")
 
 FAULTS: tuple[Fault, ...] = tuple(fault for area in AREAS.values() for fault in area)
