@@ -94,7 +94,7 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="proven-only-before-the-timed-loop",
         file="harness/proven.py",
-        old='proof=(*before, *prover.checks("after")),',
+        old='proof=(*before, *deep, *prover.checks("after")),',
         new="proof=tuple(before),",
         checks=(f"{_ROW}test_a_row_is_proven_before_and_after_at_every_position[on-batched-f16]",),
         origin="9",
