@@ -81,7 +81,7 @@ RECORD_FAULTS: tuple[Fault, ...] = (
         name="rows-of-two-toggles-have-one-key",
         file="harness/schema.py",
         old="model.sha256, sizes, dict(toggles), device]",
-        new="msgspec.structs.asdict(shape), sorted(toggles), device]",
+        new="model.sha256, sizes, sorted(toggles), device]",
         checks=(f"{_UPGRADE}test_a_key_is_what_is_measured_and_nothing_else",),
     ),
     # ---- exit codes ----
