@@ -17,7 +17,7 @@ from harness.schema import Imported, Peer
 from harness.store import IMPORTED, PEERS, PLAN, read_environments, read_imported, read_peers, read_plan
 from harness.table import COLUMNS, Cell, run_cells
 
-INDEX_SCHEMA = 1  # of the tables; PRAGMA user_version
+INDEX_SCHEMA = 2  # of the tables; PRAGMA user_version
 
 _TABLES = f"""
 CREATE TABLE runs (run TEXT PRIMARY KEY, folder TEXT, started TEXT, command TEXT, device TEXT, planned INTEGER);
