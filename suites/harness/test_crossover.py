@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,12 +11,16 @@ import pytest
 
 from engine.device import Device
 from engine.families import qwen3
+from engine.launch_log import Launch
 from engine.ops._crossover import read_table
+from harness.adapters import crossover as adapter
 from harness.adapters.crossover import recorded, shapes, table_name
+from harness.adapters.kernels import Recorded
 from harness.cli.main import zeroulp
 from harness.crossover import ROWS, Timed, crossovers, lines, table_text
 from harness.errors import BadCall
 from harness.schema import Spread
+from reference.synth import synth
 from suites.models import Models
 
 GPU = "NVIDIA H200"
@@ -97,3 +103,54 @@ def _names(args: tuple[object, ...], cols: int) -> list[str]:
 def test_the_host_device_has_no_times_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
     assert zeroulp(["bench", "crossover", "qwen3-tiny:Q8_0", "--device", "host"]) == 2
     assert "the host device emulates kernels" in capsys.readouterr().err
+
+
+class FakeTimer:
+    """A matvec takes a microsecond for each row, a gemm five for any number."""
+
+    def __init__(self, device: Device, recorded: Recorded, *, pdl: bool) -> None:
+        self._recorded = recorded
+        assert not pdl
+
+    def call_us(self, places: Sequence[int]) -> Spread:
+        (launched,) = {(launch.kernel, _rows(launch)) for launch in (self._recorded.launches[at] for at in places)}
+        return us(launched[1] if launched[0].endswith("matvec") else 5.0)
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
+def _rows(launch: Launch) -> int:
+    rows: int = launch.args[0].shape[0]  # type: ignore[union-attr]
+    return rows
+
+
+def test_times_go_to_their_rows_and_ways(device: Device, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "StepTimer", FakeTimer)
+    loaded = qwen3.load(device, models.tiny("Q4_K_M"))
+    used = device.used_bytes()
+    for (type_name, outputs, cols), weights in adapter.shapes(loaded).items():
+        found = adapter._timed(device, weights)  # type: ignore[arg-type]
+        assert [(one.rows, one.matvec.median, one.gemm.median) for one in found] == [(n, n, 5.0) for n in ROWS]
+        assert crossovers(found) == {(type_name, outputs, cols): 4}
+    assert device.used_bytes() == used
+    loaded.close()
+
+
+def test_the_command_writes_a_table_that_the_engine_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = (*times((1, 1, 2), (2, 1, 2)), *times((1, 1, 2), (2, 3, 2), outputs=64, type_name="Q6_K"))
+    monkeypatch.setattr(adapter, "measure", lambda files, **_: (GPU, found))
+    for name in ("chosen", "require"):
+        monkeypatch.setattr(f"harness.adapters.devices.{name}", lambda device: device)
+    model = tmp_path / "m.gguf"
+    synth("qwen3-tiny", quant="Q8_0", seed=0, path=model)
+    words = ["bench", "crossover", str(model), "--device", "cuda", "--out", str(tmp_path / "tables"), "--json"]
+    assert zeroulp(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    table = tmp_path / "tables" / "NVIDIA_H200.toml"
+    assert said["table"] == str(table)
+    assert [one["matvec_rows"] for one in said["weights"]] == [2, 1]
+    assert [one.matvec_rows for one in read_table(table, GPU)] == [2, 1]
+    assert len(said["times"]) == 4

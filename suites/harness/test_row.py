@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from harness.adapters.models import ModelFile, open_file, synthetic
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import canonical_toggles
+from harness.adapters.timing import Timing
 from harness.job import RowJob
+from harness.measure import VERIFY_PASSES
 from harness.proof import AT_DEPTH, VERIFIED
 from harness.row import make_row
+from harness.sampling import Take
 from harness.schema import PlannedRow, Row, Shape
 from reference.synth import SynthShape, synth_shape
 
@@ -82,6 +86,29 @@ def test_rows_verified_at_once_are_proven_too(model: ModelFile, cache: Path) -> 
     assert found == [("before", "passed", 2 * 512), ("after", "passed", 2 * 512)]
     assert made.metrics is not None
     assert (made.metrics.verify, made.metrics.verify_ratio) == (None, None)  # an emulated time is none
+
+
+class EvenTimer:
+    """Whatever is done takes 1.6 s, so that little is warm-up enough."""
+
+    def take(self, work: Callable[[], None]) -> Take:
+        work()
+        return Take(device_us=1.6e6, host_us=1.6e6, issue_us=80.0)
+
+
+def test_rows_at_once_stand_against_one_token(model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a timed run three tokens are decoded, of another VERIFY_PASSES passes of two rows are made."""
+    monkeypatch.setattr(Timing, "timer", lambda timing, engine: EvenTimer())
+    made = row(model, cache, shape=msgspec.structs.replace(SHAPE, verify=2))
+    assert (made.status, made.reason) == ("ok", "")
+    metrics = made.metrics
+    assert metrics is not None
+    assert metrics.decode is not None
+    assert metrics.verify is not None
+    assert metrics.decode.median == pytest.approx(1.6e6 / 3)
+    assert metrics.verify.median == pytest.approx(1.6e6 / VERIFY_PASSES)
+    assert metrics.verify_ratio == pytest.approx(3 / VERIFY_PASSES)
+    assert row(model, cache).metrics.verify_ratio is None  # type: ignore[union-attr]
 
 
 def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> None:
