@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import get_args
 
+from harness.check_names import AT_DEPTH, ORACLE, PAIRS, VERIFIED
 from harness.command_proof import AGAIN, ONE_BY_ONE, ORACLES
 from harness.errors import BadCall
-from harness.proof import AT_DEPTH, ORACLE, PAIRS, VERIFIED
 from harness.schema import Check, Record, When
 
 WORDS = {

@@ -18,10 +18,11 @@ from harness.adapters.settings import BadInput, OutOfMemory
 from harness.adapters.timing import Timing
 from harness.adapters.vouched import Kept
 from harness.check_id import check_id
+from harness.check_names import AT_DEPTH
 from harness.compare import Comparison, compare
 from harness.errors import BadCall
 from harness.measure import Measured, measure
-from harness.proof import AT_DEPTH, Oracle, ProofTokens, Prover, proof_tokens
+from harness.proof import Oracle, ProofTokens, Prover, proof_tokens
 from harness.rules import Rules
 from harness.schema import Check, PlannedRow, Status, When
 from harness.schema import Path as Engagement

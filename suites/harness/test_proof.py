@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from harness.adapters.protocol import Logits, Tokens
+from harness.check_names import AT_DEPTH, PAIRS, VERIFIED
 from harness.compare import Comparison, compare
-from harness.proof import AT_DEPTH, NOTHING_FINITE, PAIRS, VERIFIED, Evidence, Prover, flipped, judge, proof_tokens
+from harness.proof import NOTHING_FINITE, Evidence, Prover, flipped, judge, proof_tokens
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 

@@ -16,9 +16,9 @@ from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
 from harness.adapters.settings import canonical_toggles
 from harness.adapters.timing import Timing
+from harness.check_names import AT_DEPTH, VERIFIED
 from harness.job import RowJob
 from harness.measure import VERIFY_PASSES
-from harness.proof import AT_DEPTH, VERIFIED
 from harness.row import make_row
 from harness.sampling import Take
 from harness.schema import PlannedRow, Row, Shape
