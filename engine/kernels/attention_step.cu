@@ -25,29 +25,6 @@ __device__ __forceinline__ StepItem item_at(int at, int room, int position, cons
           min(rest, SPLIT), rest < SPLIT};
 }
 
-// Asks, ahead of the wait, for what the first item of this block is likely to read, in `most` blocks at most. It comes
-// into L2, where all writes meet, and no further.
-template <class Cell>
-__device__ __forceinline__ void ask_early(const NewHeads& in, const Cell* keys, const Cell* values, const int* position,
-                                          const StepSizes& n, int most) {
-  const int now = glance(position), at = (int)blockIdx.x;
-  if (now < 0 || now >= n.context || at >= min(item_count(MOST_QUERIES, now, n), most)) return;
-  const StepItem item = item_at(at, MOST_QUERIES, now, n);
-  const long long cell = ((long long)item.kv_head * n.context + item.first) * n.head_dim;
-  const long long turn = (long long)now * n.pairs;
-  const auto ask = [](const void* from, int bytes) {
-    if (bytes > 0) prefetch_l2(reinterpret_cast<const unsigned char*>(from), (unsigned)bytes);
-  };
-  switch ((int)threadIdx.x) {
-    case 0: return ask(keys + cell, item.cached * n.head_dim * (int)sizeof(Cell));
-    case 32: return ask(values + cell, item.cached * n.head_dim * (int)sizeof(Cell));
-    case 64: return ask(in.cos + turn / 4 * 4, n.pairs * 4 / 16 * 16);
-    case 96: return ask(in.sin + turn / 4 * 4, n.pairs * 4 / 16 * 16);
-    case 128: return ask(in.q_weight, n.head_dim * 4);
-    case 160: return ask(in.k_weight, n.head_dim * 4);
-  }
-}
-
 // All items of a step, walked with a grid stride: of a query each if there are up to `narrow` of them.
 template <class Cell, int WIDEST>
 __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* values, const StepScratch& scratch,
@@ -55,7 +32,6 @@ __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* value
                                      int narrow) {
   DYN_SHARED(StepShared, shared);
   pdl_launch_dependents();
-  ask_early(in, keys, values, position, n, narrow);
   pdl_wait();
   const int now = position[0];
   if (now < 0 || now >= n.context) return;
@@ -72,44 +48,19 @@ __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* value
 // out: (heads, head_dim) or null; codes: (padded,), scales, sums: (padded / 32,) or null, what lies past the heads
 // becomes zero; keys, values: (kv_heads, context, head_dim), the cells of this position are written; o, m, l, arrivals:
 // as StepScratch; q, k, v, weights and tables: as NewHeads; position: (1,). head_dim is a multiple of 32. A position
-// outside the context is passed over. _128, _256: the widest head.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 2)
-attention_step_f32_128(float* out, signed char* codes, float* scales, float* sums, float* keys, float* values, float* o,
-                       float* m, float* l, unsigned* arrivals, const float* q, const float* k, const float* v,
-                       const float* q_weight, const float* k_weight, const float* cos, const float* sin,
-                       const int* position, int heads, int kv_heads, int group, int head_dim, int context, int pairs,
-                       int padded, float eps, float scale, int narrow) {
-  step<float, 128>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
-                   StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                   StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
-}
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-attention_step_f32_256(float* out, signed char* codes, float* scales, float* sums, float* keys, float* values, float* o,
-                       float* m, float* l, unsigned* arrivals, const float* q, const float* k, const float* v,
-                       const float* q_weight, const float* k_weight, const float* cos, const float* sin,
-                       const int* position, int heads, int kv_heads, int group, int head_dim, int context, int pairs,
-                       int padded, float eps, float scale, int narrow) {
-  step<float, 256>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
-                   StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                   StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
-}
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 2)
-attention_step_f16_128(float* out, signed char* codes, float* scales, float* sums, unsigned short* keys,
-                       unsigned short* values, float* o, float* m, float* l, unsigned* arrivals, const float* q,
-                       const float* k, const float* v, const float* q_weight, const float* k_weight, const float* cos,
-                       const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim,
-                       int context, int pairs, int padded, float eps, float scale, int narrow) {
-  step<unsigned short, 128>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
-                            StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                            StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
-}
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-attention_step_f16_256(float* out, signed char* codes, float* scales, float* sums, unsigned short* keys,
-                       unsigned short* values, float* o, float* m, float* l, unsigned* arrivals, const float* q,
-                       const float* k, const float* v, const float* q_weight, const float* k_weight, const float* cos,
-                       const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim,
-                       int context, int pairs, int padded, float eps, float scale, int narrow) {
-  step<unsigned short, 256>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,
-                            StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,
-                            StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);
-}
+// outside the context is passed over. WIDEST: the widest head; BLOCKS: that a multiprocessor has registers for.
+#define ATTENTION_STEP(name, Cell, WIDEST, BLOCKS)                                                               \
+  extern "C" __global__ void __launch_bounds__(STEP_THREADS, BLOCKS)                                             \
+  attention_step_##name(float* out, signed char* codes, float* scales, float* sums, Cell* keys, Cell* values,    \
+                        float* o, float* m, float* l, unsigned* arrivals, const float* q, const float* k,        \
+                        const float* v, const float* q_weight, const float* k_weight, const float* cos,          \
+                        const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim, \
+                        int context, int pairs, int padded, float eps, float scale, int narrow) {                \
+    step<Cell, WIDEST>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,                       \
+                       StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,  \
+                       StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);              \
+  }
+ATTENTION_STEP(f32_128, float, 128, 2)
+ATTENTION_STEP(f32_256, float, 256, 1)
+ATTENTION_STEP(f16_128, unsigned short, 128, 2)
+ATTENTION_STEP(f16_256, unsigned short, 256, 1)

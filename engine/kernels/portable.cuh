@@ -43,20 +43,6 @@ __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   return v;
 }
 
-// Asks for memory that will be read soon to be brought into L2. `bytes`: a multiple of 16, as the address is. A hint.
-__device__ __forceinline__ void prefetch_l2(const unsigned char* address, unsigned bytes) {
-#ifdef HOPPER
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes) : "memory");
-#endif
-}
-
-// What lies there now or lay there a while ago, for a prefetch before pdl_wait. A hint: no result may depend on it.
-__device__ __forceinline__ int glance(const int* address) {
-  int value;
-  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(address));
-  return value;
-}
-
 // Copies of 16 bytes from global memory to shared memory that run beside the thread: what is copied is there for this
 // thread after its wait(), for others after the next barrier. MOST: copies of a thread between two waits, at most.
 // Or in groups: commit() ends one, wait_all_but<N>() waits for all but the N youngest; MOST counts the copies under way.

@@ -265,12 +265,6 @@ def test_the_checker_knows_what_blocks_hand_over(barrier: bool) -> None:
     opened.close()
 
 
-def test_a_glance(bench: Bench) -> None:
-    numbers = np.random.default_rng(21).integers(-1000, 1000, 1000, dtype=np.int32)
-    got = bench.run("glanced", ((1000,), np.int32), [numbers], np.int32(1000))
-    _same(got, numbers if bench.device.name == "cuda" else np.zeros(1000, np.int32))
-
-
 def test_butterfly_sum(bench: Bench) -> None:
     values = np.random.default_rng(32).standard_normal((500, 32)).astype(np.float32)
     values *= np.float32(10) ** np.random.default_rng(33).integers(-4, 5, values.shape).astype(np.float32)

@@ -149,14 +149,6 @@ extern "C" __global__ void summed_by_the_last(int* out, const int* in, int* part
   for (unsigned i = 0, total = 0; i < gridDim.x * blockDim.x; i++) out[0] = (int)(total += (unsigned)parts[i]);
 }
 
-// out: (n,): what a glance sees of in: (n,), which nobody writes; on the CPU nothing.
-extern "C" __global__ void glanced(int* out, const int* in, int n) {
-  pdl_launch_dependents();
-  FOR_EACH(i, n) prefetch_l2(reinterpret_cast<const unsigned char*>(in + i / 4 * 4), 16);
-  pdl_wait();
-  FOR_EACH(i, n) out[i] = glance(in + i);
-}
-
 // out: (tiles, 16, 8), a: (tiles, 16, 32) and b: (tiles, 8, 32) int8 in words of 4, c: (tiles, 16, 8); a warp a block.
 extern "C" __global__ void mma_k32(int* out, const unsigned* a, const unsigned* b, const int* c, int tiles) {
   pdl_launch_dependents();

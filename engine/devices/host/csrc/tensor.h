@@ -11,9 +11,6 @@ static inline void pdl_launch_dependents() {}
 
 static inline uint4 load_streaming(const uint4* address) { return *address; }
 
-static inline void prefetch_l2(const unsigned char*, unsigned) {}
-static inline int glance(const int*) { return 0; }
-
 // cp.async. Copies as late as the GPU may: at the wait, so that a use before it finds what was there before.
 template <int MOST> struct AsyncCopies {
   struct Copy {
