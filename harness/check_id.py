@@ -1,17 +1,24 @@
-"""The id of a check of a row's proof, which runs it alone: the row's key, the check in one word, and when it was made.
+"""The checks of a row's proof by name, and the id that runs one alone: the row's key, the check in a word, and when.
 
 The checks of the suites have an id already, that of pytest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 from harness.command_proof import AGAIN, ONE_BY_ONE, ORACLES
 from harness.errors import BadCall
-from harness.proof import ORACLE, PAIRS
 from harness.schema import Check, Record, When
 
+# toggle -> (value of the left side, value of the right side, name of the check)
+PAIRS: Mapping[str, tuple[str, str, str]] = {
+    "graph": ("on", "off", "graph = direct"),
+    "prefill": ("batched", "sequential", "batched = sequential"),
+    "pdl": ("on", "off", "pdl = no pdl"),
+}
+ORACLE = "engine = oracle"
 WORDS = {
     **{toggle: name for toggle, (_, _, name) in PAIRS.items()},
     "oracle": ORACLE,

@@ -11,11 +11,11 @@ from harness.adapters import models
 from harness.adapters.devices import opened
 from harness.adapters.engine import LoadedModel
 from harness.adapters.settings import BadInput, canonical_toggles
-from harness.check_id import CheckId
+from harness.check_id import PAIRS, CheckId
 from harness.config import DEFAULT, Config, parse_config
 from harness.errors import BadCall
 from harness.matrix import ModelChoice, expand
-from harness.proof import PAIRS, flipped
+from harness.proof import flipped
 from harness.proven import prove_one, row_tokens
 from harness.schema import FOREIGN, Check, Plan, PlannedRow
 from harness.words import plural

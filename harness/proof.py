@@ -13,18 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.adapters.protocol import Engine, Logits
+from harness.check_id import ORACLE, PAIRS
 from harness.compare import Comparison, compare
 from harness.schema import Check, Path, When
 
 Toggles = Mapping[str, str | int]
 
-# toggle -> (value of the left side, value of the right side, name of the check)
-PAIRS: Mapping[str, tuple[str, str, str]] = {
-    "graph": ("on", "off", "graph = direct"),
-    "prefill": ("batched", "sequential", "batched = sequential"),
-    "pdl": ("on", "off", "pdl = no pdl"),
-}
-ORACLE = "engine = oracle"
 NOTHING_FINITE = "no logit is finite: that they are equal shows nothing"
 
 # From the engine's logits to their comparison with the oracle's, and what the oracle computed, in words.

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from harness.adapters.protocol import Logits
+from harness.check_id import PAIRS
 from harness.compare import Comparison, compare
-from harness.proof import NOTHING_FINITE, PAIRS, Evidence, Prover, flipped, judge, proof_tokens
+from harness.proof import NOTHING_FINITE, Evidence, Prover, flipped, judge, proof_tokens
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 
