@@ -1,4 +1,4 @@
-"""The id of a check of a row's proof, which runs it alone: the row's key, the check in one word, and when it was made.
+"""The id of a check of a row's proof, which runs it alone: the row's key, the check in a word, and when it was made.
 
 The checks of the suites have an id already, that of pytest.
 """

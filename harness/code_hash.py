@@ -18,6 +18,7 @@ RESULT_CODE = (
         f"harness/{stem}.py"
         for stem in (
             "check_id",
+            "check_names",
             "child",
             "command_engine",
             "command_proof",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from harness.check_names import ORACLE, VERIFIED
 from harness.command_proof import ORACLES
 from harness.schema import FOREIGN, Ceiling, Check, Row, When
 from harness.store import StoredRun
@@ -133,8 +134,6 @@ def decide(run: StoredRun) -> Verdict:
     )
 
 
-ORACLE = "engine = oracle"
-VERIFIED = "verified = decoded"  # of rows that measure such a pass
 OWED = ("graph = direct", "batched = sequential", ORACLE)  # the comparisons of every row
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from harness.code_hash import RESULT_CODE, package_folder
 
-# Errors, locks, files and the hash itself decide whether there is a row, not what is in it; the others make the
-# answer of a process of many rows or of a user's kernel, which is never stored as a row.
+# Errors and their words, locks, files and the hash itself decide whether there is a row, not what is in it; the others
+# make the answer of a process of many rows or of a user's kernel, which is never stored as a row.
 NO_RESULT = {
-    *(f"harness/{stem}.py" for stem in ("code_hash", "errors", "locks", "store", "upgrade")),
+    *(f"harness/{stem}.py" for stem in ("code_hash", "errors", "locks", "store", "upgrade", "words")),
     *(f"harness/{stem}.py" for stem in ("canaries", "environment", "kernels", "limits", "process")),
     *(f"harness/{stem}.py" for stem in ("expressions", "kernel_values", "user_kernel")),
 }
