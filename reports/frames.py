@@ -98,9 +98,12 @@ def deciding(
 
 
 def naming(frame: pd.DataFrame) -> list[str]:
-    """Configuration columns that tell the rows of a frame apart; one that says what another says is left out."""
+    """Configuration columns that tell the rows of a frame apart; one that says what another says is left out.
+
+    The depth stays: a speed means little without it.
+    """
     columns = varying(frame, configuration_columns(frame))
-    always = [name for name in columns if name in ("device", "model", "quant")]
+    always = [name for name in columns if name in ("device", "model", "quant", "depth")]
     rest = [name for name in columns if name not in always]
     needed = deciding(frame, rest, ["id"], given=always)
     return [*always, *needed] or ["model", "quant"]
@@ -119,9 +122,10 @@ def words(column: str, value: object) -> str:
 
 
 def describe(frame_row: pd.Series, columns: Sequence[str]) -> str:
-    """The values of some columns of one row as words: "qwen3-tiny Q8_0, context 64, graph on"."""
+    """The values of some columns of one row as words: "qwen3-tiny Q8_0, context 64, graph on"; no depth of 0."""
     names = [one_line(frame_row[column], longest=NAME) for column in ("device", "model", "quant") if column in columns]
-    rest = [words(column, frame_row[column]) for column in columns if column not in ("device", "model", "quant")]
+    shown = [name for name in columns if name not in ("depth", "verify") or frame_row[name] or len(columns) == 1]
+    rest = [words(column, frame_row[column]) for column in shown if column not in ("device", "model", "quant")]
     return ", ".join([*([" ".join(names)] if names else []), *rest])
 
 

@@ -16,7 +16,10 @@ from reference.spec.model import Tensor
 
 U8 = NDArray[np.uint8]
 
-_CHUNK_BYTES = 1 << 19  # worked on at a time: the intermediate arrays stay in a core's cache
+_CHUNK_BYTES = (
+    1 << 21
+)  # worked on at a time: less, and threads wait for the interpreter's lock between short operations
+_THREADS = 8  # at most, for the same reason: more made a machine of many cores slower
 
 
 def repack(tensor: Tensor) -> U8:
@@ -76,11 +79,11 @@ def _views(tiles: U8, layout: TileLayout) -> tuple[Array, Array]:
 
 
 def _for_groups(work: Callable[[int, int], None], groups: int, row_bytes: int) -> None:
-    """Call work(first, stop) for all row groups in chunks, on every core if there are several chunks."""
+    """Call work(first, stop) for all row groups in chunks, on several cores if there are several chunks."""
     step = max(1, _CHUNK_BYTES // (TILE_ROWS * row_bytes))
     starts = range(0, groups, step)
     if len(starts) == 1:
         work(0, groups)
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         list(pool.map(lambda first: work(first, min(first + step, groups)), starts))

@@ -102,3 +102,23 @@ def test_the_page_of_the_project_can_take_figures() -> None:
         not_applicable("installed without the documentation")
     made = replaced(page.read_text(), "new figures\n", name="page")
     assert f"{BEGIN}\n\nnew figures\n\n{END}\n" in made
+
+
+def test_a_deep_row_is_named_by_its_depth_and_others_say_nothing_of_it(tmp_path: Path) -> None:
+    """Its rows at once would tell it apart as well, but a speed means little without the depth."""
+    first, second = (ok(row) for row in ROWS)
+    deep = msgspec.structs.replace(second.shape, depth=3968)
+    at_once = msgspec.structs.replace(first.shape, verify=4)
+    folder = write_run(
+        tmp_path / "rows",
+        [msgspec.structs.replace(first, shape=at_once), msgspec.structs.replace(second, shape=deep)],
+    )
+    named = [line.split("|")[1].strip() for line in figures([folder]).splitlines() if "proven |" in line]
+    assert named == ["depth 0", "depth 3968"]
+    other = ok(planned(quants=("Q4_K_M",), contexts=(64,), kvs=("f16",), device="cuda")[0])
+    folder = write_run(
+        tmp_path / "more",
+        [msgspec.structs.replace(other, shape=at_once), msgspec.structs.replace(second, shape=deep)],
+    )
+    named = [line.split("|")[1].strip() for line in figures([folder]).splitlines() if "proven |" in line]
+    assert [("depth" in name, "verify" in name) for name in named] == [(False, False), (True, False)]
