@@ -1,6 +1,6 @@
-// gemm with quantised weights: many activation rows. One of the two skeletons of matmul.cuh.
+// gemm with quantised weights: many activation rows. One of the three skeletons of matmul.cuh.
 #pragma once
-#include "weights.cuh"
+#include "tile_dots.cuh"
 
 // ---- gemm: a block makes 128 outputs of 64 activation rows, a warp 32 of 64; weights are the mma's A operand ----
 
@@ -27,10 +27,6 @@ template <class Op> struct __align__(16) GemmStage {
   // is even and its minimum odd: two operands of one bank cost an instruction another cycle.
   Two<SumAndScale> terms[Op::MINIMA ? CHUNK_BLOCKS : 1][Op::MINIMA ? GEMM_ROWS / 2 : 1];
 };
-
-__device__ __forceinline__ void spread(float (&to)[CHUNK_BLOCKS], const float4& from) {
-  to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
-}
 
 // Brings one chunk after the other from global to shared memory: codes and activations by copies that run beside the
 // arithmetic, the scales of weights through registers, because they are unpacked on the way. A thread brings one weight
@@ -112,27 +108,6 @@ template <class Op> struct SharedWords {
     return reinterpret_cast<const unsigned*>(&stage.codes[i][output])[t];
   }
 };
-
-// The four float(I) (float(J) for Q6_K) of one mma tile; elements 0, 1 belong to the scale of the first row, 2, 3 to that
-// of the second.
-template <class Op>
-__device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                                          const typename Op::Scale (&scale)[2]) {
-  const int zero[4] = {0, 0, 0, 0};
-  if constexpr (Op::HALVES) {
-    const unsigned a_low[2] = {a[0], a[1]}, a_high[2] = {a[2], a[3]}, b_low[1] = {b[0]}, b_high[1] = {b[1]};
-    int low[4], high[4];
-    mma_m16n8k16_s8(low, a_low, b_low, zero);
-    mma_m16n8k16_s8(high, a_high, b_high, zero);
-#pragma unroll
-    for (int i = 0; i < 4; i++) dot[i] = Op::dot(scale[i / 2], low[i], high[i]);
-  } else {
-    int sum[4];
-    mma_m16n8k32_s8(sum, a, b, zero);
-#pragma unroll
-    for (int i = 0; i < 4; i++) dot[i] = __int2float_rn(sum[i]);
-  }
-}
 
 // Adds one chunk to the 32 x 64 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
 // row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole fours of them are left

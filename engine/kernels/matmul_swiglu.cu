@@ -1,11 +1,11 @@
 // Gate and up of the feed-forward part, swiglu of the two, and quantize of that: the input of the down projection.
 // Formula:  NUMERICS 6 of the type of both weights, then 11, then 5
-// Grid:     items are (32 values of ff, 1 row), 8 warps.
+// Grid:     items are (32 values of ff, 1 row), a few rows: (32 values of ff, 8 rows), 8 warps.
 // Order:    that of the two matmuls; none in swiglu and quantize.
 // Rounding: those of matmul, swiglu and quantize.
-// Traffic:  each weight once per row; activations once per block and row; codes, scales and sums once, pads included.
+// Traffic:  each weight once per row or per 8 rows; activations once per block and row; codes, scales and sums once, pads included.
 #include "canon.cuh"
-#include "matvec.cuh"
+#include "few.cuh"
 
 // Strips 0 and 1 of an item are 32 rows of gate, 2 and 3 the same rows of up. The last items are pads.
 template <class Op> struct GateUp {
@@ -17,23 +17,23 @@ template <class Op> struct GateUp {
   signed char* codes;  // (rows, padded)
   float *scales, *sums;  // (rows, padded / 32)
   const unsigned char *gate, *up;
-  int rows, ff, padded;
-  int items, strips = 4;
+  int bands, ff, padded;
+  int items = ff / BLOCK * bands, strips = 4;
 
   __device__ __forceinline__ bool is_last(int) const { return false; }
-  __device__ __forceinline__ int row(int item) const { return item % rows; }
-  __device__ __forceinline__ Strip strip(int item, int s) const { return {s < 2 ? gate : up, item / rows, s % 2}; }
-  __device__ __forceinline__ void begin(int, Total&) const {}
-  __device__ __forceinline__ void fold(Total& total, const float* partial, int chunks, int stride) const {
-    fold_strips(total.gate, partial, 2, chunks, stride);
-    fold_strips(total.up, partial + 2 * stride * STRIP_ROWS, 2, chunks, stride);
+  __device__ __forceinline__ int band(int item) const { return item % bands; }
+  __device__ __forceinline__ Strip strip(int item, int s) const { return {s < 2 ? gate : up, item / bands, s % 2}; }
+  __device__ __forceinline__ void begin(int, int, Total&) const {}
+  template <class Sums> __device__ __forceinline__ void fold(Total& total, const Sums& sums, int chunks) const {
+    fold_strips(total.gate, sums, 0, 2, chunks);
+    fold_strips(total.up, sums, 2, 2, chunks);
   }
-  __device__ __forceinline__ void finish(int item, const Total& total) const {
+  __device__ __forceinline__ void finish(int item, int row, const Total& total) const {
     const float g = total.gate;
-    put(item, quantize_value(__fmul_rn(__fdiv_rn(g, __fadd_rn(1.0f, exp32(-g))), total.up)));
+    put(row, item / bands, quantize_value(__fmul_rn(__fdiv_rn(g, __fadd_rn(1.0f, exp32(-g))), total.up)));
   }
-  __device__ __forceinline__ void put(int item, const QuantizedValue& q) const {
-    const long long at = (long long)row(item) * (padded / BLOCK) + item / rows;
+  __device__ __forceinline__ void put(int row, int block, const QuantizedValue& q) const {
+    const long long at = (long long)row * (padded / BLOCK) + block;
     codes[at * BLOCK + threadIdx.x % 32] = q.code;
     if (threadIdx.x % 32 == 0) {
       scales[at] = q.scale;
@@ -42,28 +42,31 @@ template <class Op> struct GateUp {
   }
 };
 
-template <class Op>
-__device__ __forceinline__ void gate_and_up(unsigned char* shared, const GateUp<Op>& work, const Activations& x, int span) {
-  matvec(shared, work, x, span);
-  const int pads = (work.padded - work.ff) / BLOCK * work.rows;  // no weights, one warp each
-  for (int item = blockIdx.x * MATVEC_WARPS + threadIdx.x / 32; item < pads; item += gridDim.x * MATVEC_WARPS)
-    work.put(work.items + item, QuantizedValue{0, 0.0f, 0.0f});
+// What lies past ff has no weights: a warp for each block of 32. After the pdl_wait of a skeleton.
+template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& work, int rows) {
+  const int pads = (work.padded - work.ff) / BLOCK * rows;
+  for (int pad = blockIdx.x * MATVEC_WARPS + threadIdx.x / 32; pad < pads; pad += gridDim.x * MATVEC_WARPS)
+    work.put(pad % rows, work.ff / BLOCK + pad / rows, QuantizedValue{0, 0.0f, 0.0f});
 }
 
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
-// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see matvec.cuh.
-#define MATMUL_SWIGLU(name, Type)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                                 \
-  matmul_swiglu_##name##_matvec(signed char* codes, float* scales, float* sums, const signed char* x_codes,         \
-                                const float* x_scales, const float* x_sums, const unsigned char* gate,              \
-                                const unsigned char* up, int rows, int cols, int ff, int padded, int span) {        \
+// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see the skeleton.
+#define MATMUL_SWIGLU(kernel, skeleton, bands, Type, resident)                                                      \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, resident)                                            \
+  kernel(signed char* codes, float* scales, float* sums, const signed char* x_codes, const float* x_scales,         \
+         const float* x_sums, const unsigned char* gate, const unsigned char* up, int rows, int cols, int ff,       \
+         int padded, int span) {                                                                                    \
     DYN_SHARED(unsigned char, shared);                                                                              \
-    gate_and_up(shared, GateUp<Type>{codes, scales, sums, gate, up, rows, ff, padded, ff / BLOCK * rows},           \
-                Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                          \
+    const GateUp<Type> work{codes, scales, sums, gate, up, bands, ff, padded};                                      \
+    skeleton(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                               \
+    put_pads(work, rows);                                                                                           \
   }
-MATMUL_SWIGLU(q8_0, Q8_0)
-MATMUL_SWIGLU(q4_0, Q4_0)
-MATMUL_SWIGLU(q5_0, Q5_0)
-MATMUL_SWIGLU(q4_k, Q4_K)
-MATMUL_SWIGLU(q5_k, Q5_K)
-MATMUL_SWIGLU(q6_k, Q6_K)
+#define MATMUL_SWIGLU_BOTH(name, Type)                                                         \
+  MATMUL_SWIGLU(matmul_swiglu_##name##_matvec, matvec, rows, Type, Step<Type>::RESIDENT)       \
+  MATMUL_SWIGLU(matmul_swiglu_##name##_few, few, few_bands(rows), Type, FEW_RESIDENT)
+MATMUL_SWIGLU_BOTH(q8_0, Q8_0)
+MATMUL_SWIGLU_BOTH(q4_0, Q4_0)
+MATMUL_SWIGLU_BOTH(q5_0, Q5_0)
+MATMUL_SWIGLU_BOTH(q4_k, Q4_K)
+MATMUL_SWIGLU_BOTH(q5_k, Q5_K)
+MATMUL_SWIGLU_BOTH(q6_k, Q6_K)

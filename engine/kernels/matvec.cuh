@@ -1,7 +1,8 @@
-// matvec with quantised weights: few activation rows. One of the two skeletons of matmul.cuh.
+// matvec with quantised weights: one activation row. One of the three skeletons of matmul.cuh.
 //
 // A strip is 16 output rows, half a tile, of one weight; a step is 256 columns of a strip, of which lanes 0 .. 15 take
-// the first chunk of 128 and lanes 16 .. 31 the second, a row each. A work item is a few strips for one activation row.
+// the first chunk of 128 and lanes 16 .. 31 the second, a row each. A work item is a few strips for one band of activation
+// rows, which is one row here.
 // Every warp has a ring of steps in shared memory, filled by copies that run ahead over all items of its block: the
 // first of them start before pdl_wait. Sums of chunks meet in shared memory, where one warp folds them from the left.
 #pragma once
@@ -120,13 +121,13 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
   return a;
 }
 
-// The ring of a warp, and its walk over the steps to ask for: items by grid stride, in each the columns of one strip
-// ascending, every `stride`-th step. Work: what a block works on, as in products.cuh.
-template <class Work> struct Ring {
+// The ring of a warp, at most MOST steps deep, and its walk over the steps to ask for: items by grid stride, in each the
+// columns of one strip ascending, every `stride`-th step. Work: what a block works on, as in products.cuh.
+template <class Work, int MOST = 3> struct Ring {
   using First = Step<typename Work::First>;
   using Last = Step<typename Work::Last>;
   static constexpr int BYTES = First::BYTES > Last::BYTES ? First::BYTES : Last::BYTES;
-  static constexpr int DEPTH = First::DEPTH < Last::DEPTH ? First::DEPTH : Last::DEPTH;
+  static constexpr int LEAST = First::DEPTH < Last::DEPTH ? First::DEPTH : Last::DEPTH, DEPTH = LEAST < MOST ? LEAST : MOST;
   static constexpr int COPIES = First::COPIES > Last::COPIES ? First::COPIES : Last::COPIES;
   AsyncCopies<DEPTH * COPIES> copies;
   unsigned char* slots;
@@ -164,6 +165,14 @@ template <class Work> struct Ring {
   }
 };
 
+// [strip][chunk][row], `stride` chunks a strip.
+struct StripSums {
+  const float* sums;
+  int stride;
+  static constexpr int CHUNK_PITCH = STRIP_ROWS;
+  __device__ __forceinline__ const float* strip(int i) const { return sums + i * stride * STRIP_ROWS; }
+};
+
 // Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
 // shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns.
 template <class Work>
@@ -181,8 +190,8 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
     typename Work::Total total = {};
-    if (warp == folder) work.begin(item, total);
-    const int row = work.row(item);
+    const int row = work.band(item);
+    if (warp == folder) work.begin(item, row, total);
     for (int first = 0; first < steps; first += span_steps) {
       const int length = min(span_steps, steps - first), stride = STEP_CHUNKS * length + 1;
       const int ends = min(STEP_CHUNKS * length, chunks - STEP_CHUNKS * first);  // chunks of the span
@@ -205,18 +214,19 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
         slot = slot + 1 == R::DEPTH ? 0 : slot + 1;
       }
       __syncthreads();
-      if (warp == folder) work.fold(total, stage.partial, ends, stride);
+      if (warp == folder) work.fold(total, StripSums{stage.partial, stride}, ends);
     }
-    if (warp == folder) work.finish(item, total);
+    if (warp == folder) work.finish(item, row, total);
     folder = (folder + 1) % MATVEC_WARPS;
   }
 }
 
-// Folds the sums of chunks of one strip, or of two: lanes 0 .. 15 the first, the others the second.
-__device__ __forceinline__ void fold_strips(float& total, const float* partial, int strips, int chunks, int stride) {
+// Folds the sums of chunks of a strip from `first` on, or of two: lanes 0 .. 15 the first, the others the second.
+template <class Sums>
+__device__ __forceinline__ void fold_strips(float& total, const Sums& sums, int first, int strips, int chunks) {
   const int lane = threadIdx.x % 32;
   if (lane >= strips * STRIP_ROWS) return;
-  const float* sums = partial + lane / STRIP_ROWS * stride * STRIP_ROWS + lane % STRIP_ROWS;
+  const float* sum = sums.strip(first + lane / STRIP_ROWS) + lane % STRIP_ROWS;
 #pragma unroll 8
-  for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sums[chunk * STRIP_ROWS]);
+  for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sum[chunk * sums.CHUNK_PITCH]);
 }

@@ -1,6 +1,6 @@
-// Up to three products of the same activations as the work of one matvec.
+// Up to three products of the same activations as the work of one matvec or of one launch for a few rows.
 #pragma once
-#include "matvec.cuh"
+#include "few.cuh"
 
 // y = x W^T (+ added). `added` may be null; its rows lie `stride` apart (0: one row for all). outputs 0: no product.
 struct Product {
@@ -10,7 +10,7 @@ struct Product {
   int outputs, stride;
 };
 
-// Products a and b have weights of type First, product c of Last. Items are (strips x 16 outputs of one, 1 row).
+// Products a and b have weights of type First, product c of Last. Items are (strips x 16 outputs of one, 1 band of rows).
 template <class First_, class Last_> struct Products {
   using First = First_;
   using Last = Last_;
@@ -18,44 +18,44 @@ template <class First_, class Last_> struct Products {
     float sum, added;
   };
   Product a, b, c;
-  int rows, strips;  // strips: 1 or 2
+  int bands, strips;  // strips: 1 or 2
   int items_a, items_b, items;  // up to the end of a, of b, of c
 
-  __device__ __forceinline__ Products(const Product& a, const Product& b, const Product& c, int rows, int strips)
-      : a(a), b(b), c(c), rows(rows), strips(strips) {
+  __device__ __forceinline__ Products(const Product& a, const Product& b, const Product& c, int bands, int strips)
+      : a(a), b(b), c(c), bands(bands), strips(strips) {
     const int outputs = strips * STRIP_ROWS;
-    items_a = (a.outputs + outputs - 1) / outputs * rows;
-    items_b = items_a + (b.outputs + outputs - 1) / outputs * rows;
-    items = items_b + (c.outputs + outputs - 1) / outputs * rows;
+    items_a = (a.outputs + outputs - 1) / outputs * bands;
+    items_b = items_a + (b.outputs + outputs - 1) / outputs * bands;
+    items = items_b + (c.outputs + outputs - 1) / outputs * bands;
   }
   __device__ __forceinline__ bool is_last(int item) const { return item >= items_b; }
   __device__ __forceinline__ Product of(int item) const { return item < items_a ? a : item < items_b ? b : c; }
   __device__ __forceinline__ int within(int item) const {
     return item - (item < items_a ? 0 : item < items_b ? items_a : items_b);
   }
-  __device__ __forceinline__ int row(int item) const { return within(item) % rows; }
+  __device__ __forceinline__ int band(int item) const { return within(item) % bands; }
   __device__ __forceinline__ Strip strip(int item, int s) const {
-    const int strip = within(item) / rows * strips + s;
+    const int strip = within(item) / bands * strips + s;
     return {of(item).weight, strip / 2, strip % 2};
   }
   __device__ __forceinline__ int output(int item) const {
-    return within(item) / rows * strips * STRIP_ROWS + threadIdx.x % 32;
+    return within(item) / bands * strips * STRIP_ROWS + threadIdx.x % 32;
   }
   __device__ __forceinline__ bool has(int item) const {
     return threadIdx.x % 32 < strips * STRIP_ROWS && output(item) < of(item).outputs;
   }
   // Long before its use: it comes from memory.
-  __device__ __forceinline__ void begin(int item, Total& total) const {
+  __device__ __forceinline__ void begin(int item, int row, Total& total) const {
     const Product p = of(item);
-    if (p.added && has(item)) total.added = p.added[(long long)row(item) * p.stride + output(item)];
+    if (p.added && has(item)) total.added = p.added[(long long)row * p.stride + output(item)];
   }
-  __device__ __forceinline__ void fold(Total& total, const float* partial, int chunks, int stride) const {
-    fold_strips(total.sum, partial, strips, chunks, stride);
+  template <class Sums> __device__ __forceinline__ void fold(Total& total, const Sums& sums, int chunks) const {
+    fold_strips(total.sum, sums, 0, strips, chunks);
   }
-  __device__ __forceinline__ void finish(int item, const Total& total) const {
+  __device__ __forceinline__ void finish(int item, int row, const Total& total) const {
     const Product p = of(item);
     if (has(item))
-      p.y[(long long)row(item) * p.outputs + output(item)] = p.added ? __fadd_rn(total.sum, total.added) : total.sum;
+      p.y[(long long)row * p.outputs + output(item)] = p.added ? __fadd_rn(total.sum, total.added) : total.sum;
   }
 };
 
@@ -64,4 +64,9 @@ template <class First, class Last>
 __device__ __forceinline__ void products(unsigned char* shared, const Activations& x, const Product& a, const Product& b,
                                          const Product& c, int strips, int span) {
   matvec(shared, Products<First, Last>(a, b, c, x.rows, strips), x, span);
+}
+template <class First, class Last>
+__device__ __forceinline__ void few_products(unsigned char* shared, const Activations& x, const Product& a, const Product& b,
+                                             const Product& c, int strips, int span) {
+  few(shared, Products<First, Last>(a, b, c, few_bands(x.rows), strips), x, span);
 }

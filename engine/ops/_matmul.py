@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
+from engine.ops import _few
 from engine.ops._crossover import matvec_rows
-from engine.ops._matvec import STRIP_ROWS, THREADS, geometry, strips_of
+from engine.ops._matvec import STRIP_ROWS, THREADS, Geometry, geometry, strips_of
 from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded
 from engine.weights import Weight
 
-MatmulPath = Literal["auto", "matvec", "gemm"]
+MatmulPath = Literal["auto", "matvec", "few", "gemm"]
 
 CHUNK = 128  # columns
 FLOAT_OUTPUTS, FLOAT_WARPS = (
@@ -79,8 +80,7 @@ def _launch(
 ) -> None:
     require(op, "out", out, (rows, weight.rows), np.float32)
     if path == "auto":
-        most = matvec_rows(stream.device.description, weight.type, weight.rows, weight.cols)
-        path = "matvec" if rows <= most else "gemm"
+        path = _path(stream, weight, rows)
     sizes = int32(op, "rows", rows), int32(op, "outputs", weight.rows), int32(op, "cols", cols)
     args = (out, *inputs, weight.buffer, *sizes)
     quantized = weight.type in _GEMM_CODES
@@ -88,15 +88,28 @@ def _launch(
         grid = blocks(-(-weight.rows // GEMM_OUTPUTS) * -(-rows // GEMM_ROWS))
         threads, shared = (GEMM_THREADS, gemm_shared(weight.type)) if quantized else (FLOAT_GEMM_THREADS, 0)
         stream.launch(op, f"{op}_gemm", grid=grid, block=threads, args=args, shared=shared)
-    elif path != "matvec":
-        raise refuse(op, f"path is {path!r}, expected auto, matvec or gemm")
+    elif path not in (("matvec", "few") if quantized else ("matvec",)):
+        raise refuse(op, f"path is {path!r}, expected auto, matvec{', few' * quantized} or gemm")
     elif quantized:
-        strips = strips_of(weight.rows, cols)
-        items = -(-weight.rows // (strips * STRIP_ROWS)) * rows
-        cut = geometry(stream, op, [weight.type], cols, strips=strips, items=items)
-        args = (*args, int32(op, "strips", strips), cut.span)
-        stream.launch(op, f"{op}_matvec", grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+        cut = _cut(stream, op, weight, rows, cols, few=path == "few")
+        args = (*args, int32(op, "strips", cut.strips), cut.span)
+        stream.launch(op, f"{op}_{path}", grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
     else:
         grid = blocks(-(-weight.rows // FLOAT_OUTPUTS) * rows)
         threads = 32 * min(FLOAT_WARPS, weight.layout.shape(weight.rows, cols)[1])
         stream.launch(op, f"{op}_matvec", grid=grid, block=threads, args=args)
+
+
+def _path(stream: Stream, weight: Weight, rows: int) -> MatmulPath:
+    """What auto takes."""
+    if rows <= matvec_rows(stream.device.description, weight.type, weight.rows, weight.cols):
+        return "matvec"
+    return "few" if weight.quantized and rows <= _few.ROWS else "gemm"
+
+
+def _cut(stream: Stream, op: str, weight: Weight, rows: int, cols: int, *, few: bool) -> Geometry:
+    strips = _few.strips_of(cols) if few else strips_of(weight.rows, cols)
+    items = -(-weight.rows // (strips * STRIP_ROWS)) * (_few.bands(rows) if few else rows)
+    if few:
+        return _few.geometry(stream, op, [weight.type], rows, cols, strips=strips, items=items)
+    return geometry(stream, op, [weight.type], cols, strips=strips, items=items)

@@ -41,7 +41,7 @@ def matmul(stream: Stream, x: Quantized | Buffer, weight: Weight, *, path: Matmu
     """x by weight (outputs, cols) -> out (rows, outputs) float32.
 
     x is what engine.ops.activations gives for the weight: 8-bit rows for quantised types, float rows for the others.
-    `path`: auto (by the number of rows), matvec or gemm; the bits do not depend on it.
+    `path`: auto (by the number of rows), matvec, few (quantised weights only) or gemm; the bits do not depend on it.
     """
     launch = _QUANTIZED.get(weight.type) if isinstance(x, Quantized) else _FLOAT.get(weight.type)
     if launch is None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
-from engine.ops._matvec import STRIP_ROWS, THREADS, geometry, strips_of
+from engine.ops import _few
+from engine.ops._matvec import STRIP_ROWS, THREADS, Geometry, geometry, strips_of
 from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import Quantized, padded, require_quantized
 from engine.weights import Weight
@@ -54,9 +55,8 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
             require(op, "added", product.added, (rows, weight.rows) if whole else (weight.rows,), np.float32)
         strides.append(int32(op, "stride", weight.rows if whole else 0))
     outputs = [int32(op, "outputs", weight.rows) for weight in weights]
-    strips = strips_of(sum(weight.rows for weight in weights), width)
-    items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights) * rows
-    cut = geometry(stream, op, [weight.type for weight in weights], width, strips=strips, items=items)
+    few = rows > 1
+    cut = _cut(stream, op, weights, rows, width, few=few)
     missing = MOST - len(products)
     none: list[KernelArgument] = [None] * missing
     zero = [np.int32(0)] * missing
@@ -64,7 +64,16 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
         *(product.out for product in products), *none, x.codes, x.scales, x.sums,
         *(weight.buffer for weight in weights), *none, *(product.added for product in products), *none,
         int32(op, "rows", rows), int32(op, "cols", width), *outputs, *zero, *strides, *zero,
-        int32(op, "strips", strips), cut.span,
+        int32(op, "strips", cut.strips), cut.span,
     ]  # fmt: skip
-    kernel = f"{op}_{weights[0].type.lower()}_{weights[-1].type.lower()}_matvec"
+    kernel = f"{op}_{weights[0].type.lower()}_{weights[-1].type.lower()}_{'few' if few else 'matvec'}"
     stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+
+
+def _cut(stream: Stream, op: str, weights: Sequence[Weight], rows: int, cols: int, *, few: bool) -> Geometry:
+    types = [weight.type for weight in weights]
+    strips = _few.strips_of(cols) if few else strips_of(sum(weight.rows for weight in weights), cols)
+    items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights)
+    if few:
+        return _few.geometry(stream, op, types, rows, cols, strips=strips, items=items * _few.bands(rows))
+    return geometry(stream, op, types, cols, strips=strips, items=items * rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.device import Stream
+from engine.ops import _few
 from engine.ops._matvec import THREADS, geometry
 from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
@@ -31,7 +32,11 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
     sizes = (
         int32(op, "rows", rows), int32(op, "cols", width), int32(op, "ff", gate.rows), int32(op, "padded", out_width),
     )  # fmt: skip
-    cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=rows * (gate.rows // BLOCK))
+    few, items = rows > 1, gate.rows // BLOCK
+    if few:
+        cut = _few.geometry(stream, op, [gate.type], rows, width, strips=STRIPS, items=_few.bands(rows) * items)
+    else:
+        cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items)
     args = (out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span)
-    kernel = f"{op}_{gate.type.lower()}_matvec"
+    kernel = f"{op}_{gate.type.lower()}_{'few' if few else 'matvec'}"
     stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)

@@ -23,7 +23,12 @@ from suites.models import assert_same_bits
 
 F32 = NDArray[np.float32]
 
-PATHS: tuple[MatmulPath, ...] = ("matvec", "gemm")
+
+
+def paths(type_name: str) -> tuple[MatmulPath, ...]:
+    return ("matvec", "few", "gemm") if WEIGHT_TYPES[type_name].quantized else ("matvec", "gemm")
+
+
 VALUES = ("outliers", "zeros", "subnormal", "large", "nan", "infinity")
 
 
@@ -68,7 +73,7 @@ class Case:
         return result
 
     def check(self, what: str, *, grid_limit: int | None = None) -> None:
-        for path in PATHS:
+        for path in paths(self.weight.type):
             assert_same_bits(self.run(path, grid_limit=grid_limit), self.expected, f"{what} {path}")
 
     def close(self) -> None:
@@ -149,10 +154,10 @@ def check_rows_alone(device: Device, type_name: str) -> None:
     """Every row of a batch has the bits that it has alone, by either path."""
     tensor, x = weight(type_name, 65, 768, seed=4), values(19, 768, seed=4)
     batch = case(device, tensor, x)
-    together = [batch.run(path) for path in PATHS]
+    together = [batch.run(path) for path in paths(type_name)]
     for row in range(len(x)):
         alone = case(device, tensor, x[row : row + 1])
-        for path in PATHS:
+        for path in paths(type_name):
             result = alone.run(path)
             for rows in together:
                 assert_same_bits(rows[row : row + 1], result, f"{type_name} row {row} alone, {path}")

@@ -1,0 +1,185 @@
+// few: a few activation rows by quantised weights, each weight read once. One of the three skeletons of matmul.cuh.
+//
+// Items, strips, steps and rings are those of matvec.cuh, but a band is eight activation rows, or those that are left. The
+// weights of a strip are the mma's A operand and the rows of the band its columns: lane (g, t) = (lane / 4, lane % 4) makes
+// the sums of chunks of outputs g and g + 8 for rows 2t and 2t + 1. Afterwards each warp folds those of one row.
+#pragma once
+#include "matvec.cuh"
+#include "tile_dots.cuh"
+
+static constexpr int FEW_ROWS = 8, FEW_DEPTH = 2, FEW_RESIDENT = 2;  // of a band; of a ring; blocks on a multiprocessor
+static_assert(FEW_ROWS == MATVEC_WARPS, "a warp folds the sums of one row");
+
+__device__ __forceinline__ int few_bands(int rows) { return (rows + FEW_ROWS - 1) / FEW_ROWS; }
+
+// [chunk][row][strip][output] of a row: the sums of chunks that a warp folds.
+struct RowSums {
+  const float* sums;
+  int CHUNK_PITCH;
+  __device__ __forceinline__ const float* strip(int i) const { return sums + i * STRIP_ROWS; }
+};
+
+// `span` columns of the rows of a band, and the sums of chunks of one item. Rows lie so far apart that the loads and the
+// stores of a warp meet in no bank.
+struct FewStage {
+  static constexpr int CODES_PAD = 16, TERMS_PAD = 4, SUMS_PAD = 4;  // bytes, floats, floats
+  unsigned char* codes;
+  float *scales, *sums, *partial;
+  int codes_pitch, terms_pitch, sums_pitch, rows;  // bytes, floats, floats; rows: of this band
+
+  // most: rows of the largest band.
+  __device__ __forceinline__ FewStage(unsigned char* shared, int span, int most, int strips, bool with_sums)
+      : codes(shared),
+        scales(reinterpret_cast<float*>(shared + most * (span + CODES_PAD))),
+        sums(scales + most * (span / BLOCK + TERMS_PAD)),
+        partial(sums + (with_sums ? most * (span / BLOCK + TERMS_PAD) : 0)),
+        codes_pitch(span + CODES_PAD),
+        terms_pitch(span / BLOCK + TERMS_PAD),
+        sums_pitch(strips * STRIP_ROWS + SUMS_PAD),
+        rows(most) {}
+
+  // `count` blocks of 32 of the band's rows, from block `first` of row `row` on, by all threads.
+  template <bool SUMS> __device__ __forceinline__ void fill(const Activations& x, int row, int first, int count) const {
+    const int blocks = x.cols / BLOCK;
+    const long long at = (long long)row * blocks + first;
+    const uint4* pieces = reinterpret_cast<const uint4*>(x.codes) + 2 * at;
+    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) {
+      uint4 piece[FEW_ROWS];  // on their way together
+#pragma unroll
+      for (int r = 0; r < FEW_ROWS; r++)
+        if (r < rows) piece[r] = pieces[2 * r * blocks + i];
+#pragma unroll
+      for (int r = 0; r < FEW_ROWS; r++)
+        if (r < rows) *reinterpret_cast<uint4*>(codes + r * codes_pitch + i * PIECE_BYTES) = piece[r];
+    }
+    fill_terms(scales, x.scales + at, blocks, count);
+    if (SUMS) fill_terms(sums, x.sums + at, blocks, count);
+  }
+  __device__ __forceinline__ void fill_terms(float* to, const float* from, int blocks, int count) const {
+    for (int i = threadIdx.x; i < count; i += MATVEC_THREADS) {
+      float term[FEW_ROWS];
+#pragma unroll
+      for (int r = 0; r < FEW_ROWS; r++)
+        if (r < rows) term[r] = from[r * blocks + i];
+#pragma unroll
+      for (int r = 0; r < FEW_ROWS; r++)
+        if (r < rows) to[r * terms_pitch + i] = term[r];
+    }
+  }
+  // Of a row that the band lacks those of its last row: its products are left out.
+  __device__ __forceinline__ const unsigned* chunk_codes(int row, int chunk) const {
+    return reinterpret_cast<const unsigned*>(codes + min(row, rows - 1) * codes_pitch + chunk * CHUNK);
+  }
+  __device__ __forceinline__ float4 chunk_terms(const float* terms, int row, int chunk) const {
+    return reinterpret_cast<const float4*>(terms + min(row, rows - 1) * terms_pitch)[chunk];
+  }
+  __device__ __forceinline__ float* chunk_sums(int chunk, int row) const {
+    return partial + (chunk * rows + row) * sums_pitch;
+  }
+};
+
+// Words of the codes of one row of a strip, in one chunk of a tile. As weights.cuh has it, but t is this lane's.
+template <class Op> struct StripWords {
+  const unsigned char* tile;
+  int chunk, row, t;
+  __device__ __forceinline__ unsigned operator()(int i, int) const {
+    return reinterpret_cast<const unsigned*>(tile + (Op::piece(chunk, i) * STRIP_ROWS + row) * PIECE_BYTES)[t];
+  }
+};
+
+// A_c of this lane's two outputs and two rows; PART: which chunk of the step, `chunk`: which one of the stage. Elements 0
+// and 1 belong to output g, 2 and 3 to g + 8.
+template <class Op, int PART>
+__device__ __forceinline__ void few_sums(float (&a)[4], const unsigned char* slot, const FewStage& stage, int chunk) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  constexpr int PLACE = Op::CHUNKS == 1 ? 0 : PART;  // in the tile
+  const unsigned char* tile = slot + (PART - PLACE) * Step<Op>::TILE_UNITS * PIECE_BYTES;
+  const typename Op::Header header[2] = {Op::header(TileRow<Op, STRIP_ROWS>{tile, g}),
+                                         Op::header(TileRow<Op, STRIP_ROWS>{tile, g + 8})};
+  const StripWords<Op> first{tile, PLACE, g, t}, second{tile, PLACE, g + 8, t};
+  const unsigned* x = stage.chunk_codes(g, chunk);
+  float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {};
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    spread(x_scales[i], stage.chunk_terms(stage.scales, 2 * t + i, chunk));
+    if (Op::MINIMA) spread(x_sums[i], stage.chunk_terms(stage.sums, 2 * t + i, chunk));
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) a[i] = 0.0f;
+#pragma unroll
+  for (int b = 0; b < CHUNK_BLOCKS; b++) {
+    const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
+    const typename Op::Scale scale[2] = {Op::scale(header[0], PLACE * CHUNK_BLOCKS + b),
+                                         Op::scale(header[1], PLACE * CHUNK_BLOCKS + b)};
+    unsigned weights[4];
+    float dot[4];
+    Op::codes(weights[0], weights[2], first, b, t);
+    Op::codes(weights[1], weights[3], second, b, t);
+    tile_dots<Op>(dot, weights, codes, scale);
+#pragma unroll
+    for (int i = 0; i < 4; i++) a[i] = Op::step(a[i], scale[i / 2], dot[i], x_scales[i % 2][b], x_sums[i % 2][b]);
+  }
+}
+
+template <class Op, int PART>
+__device__ __forceinline__ void put_few_sums(const unsigned char* slot, const FewStage& stage, int strip, int chunk) {
+  const int output = strip * STRIP_ROWS + threadIdx.x % 32 / 4, row = 2 * (threadIdx.x % 4);
+  float a[4];
+  few_sums<Op, PART>(a, slot, stage, chunk);
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    if (row + i % 2 < stage.rows) stage.chunk_sums(chunk, row + i % 2)[output + i / 2 * 8] = a[i];
+}
+
+// The two chunks of a step, or the one of them that there is; `ends`: chunks of the span.
+template <class Op>
+__device__ __forceinline__ void put_step(const unsigned char* slot, const FewStage& stage, int strip, int step, int ends) {
+  put_few_sums<Op, 0>(slot, stage, strip, STEP_CHUNKS * step);
+  __syncwarp();  // loads of the second chunk wait for it: registers for both at once are too many
+  if (STEP_CHUNKS * step + 1 < ends) put_few_sums<Op, 1>(slot, stage, strip, STEP_CHUNKS * step + 1);
+}
+
+// Every item of `work`: its strips (1, 2 or 4) for its band of rows. All threads take part and execute pdl_wait.
+// shared: the rings, then a FewStage of `span` columns, a multiple of MATVEC_WARPS / strips steps or all columns.
+template <class Work>
+__device__ __forceinline__ void few(unsigned char* shared, const Work& work, const Activations& x, int span) {
+  using R = Ring<Work, FEW_DEPTH>;
+  const int warp = threadIdx.x / 32, strip = warp % work.strips;
+  const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
+  FewStage stage(shared + MATVEC_WARPS * R::DEPTH * R::BYTES, span, min(FEW_ROWS, x.rows), work.strips, Work::First::MINIMA);
+  R ring;
+  ring.slots = shared + warp * R::DEPTH * R::BYTES;
+  ring.enter(work, blockIdx.x, x.cols);
+  for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
+  pdl_wait();
+  pdl_launch_dependents();
+  int slot = 0, staged_band = -1, staged_first = 0;
+  for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
+    const int band = work.band(item), row = band * FEW_ROWS;
+    stage.rows = min(FEW_ROWS, x.rows - row);
+    typename Work::Total total = {};
+    if (warp < stage.rows) work.begin(item, row + warp, total);
+    for (int first = 0; first < steps; first += span_steps) {
+      const int length = min(span_steps, steps - first);
+      const int ends = min(STEP_CHUNKS * length, chunks - STEP_CHUNKS * first);
+      if (band != staged_band || first != staged_first) {
+        stage.fill<Work::First::MINIMA>(x, row, STEP_CHUNKS * first * CHUNK_BLOCKS, ends * CHUNK_BLOCKS);
+        staged_band = band;
+        staged_first = first;
+      }
+      __syncthreads();  // the activations are there, and the sums of the span before used up
+      for (int step = warp / work.strips; step < length; step += MATVEC_WARPS / work.strips) {
+        ring.copies.template wait_all_but<R::DEPTH - 1>();
+        __syncwarp();
+        if (work.is_last(item)) put_step<typename Work::Last>(ring.slot(slot), stage, strip, step, ends);
+        else put_step<typename Work::First>(ring.slot(slot), stage, strip, step, ends);
+        __syncwarp();  // all lanes are through with this slot
+        ring.ask(work, slot, steps, x.cols);
+        slot = slot + 1 == R::DEPTH ? 0 : slot + 1;
+      }
+      __syncthreads();
+      if (warp < stage.rows) work.fold(total, RowSums{stage.chunk_sums(0, warp), stage.rows * stage.sums_pitch}, ends);
+    }
+    if (warp < stage.rows) work.finish(item, row + warp, total);
+  }
+}
