@@ -152,10 +152,11 @@ def _tape(log: LaunchLog) -> Engagement:
 
 def _matmul(toggles: Toggles, log: LaunchLog) -> Engagement:
     executed = log.executed()
-    paths = {path: sum(n for name, n in executed.items() if name.endswith(path)) for path in ("matvec", "gemm")}
-    other = {"matvec": "gemm", "gemm": "matvec"}.get(toggles.matmul)
-    engaged = None if not any(paths.values()) else other is None or paths[other] == 0
-    reason = "nothing has run yet" if engaged is None else "" if engaged else f"{paths[str(other)]} launches of {other}"
+    names = "matvec", "few", "gemm"
+    paths = {path: sum(n for name, n in executed.items() if name.endswith(f"_{path}")) for path in names}
+    others = [path for path in names if toggles.matmul not in ("auto", path) and paths[path]]
+    engaged = None if not any(paths.values()) else not others
+    reason = "nothing has run yet" if engaged is None else ", ".join(f"{paths[path]} launches of {path}" for path in others)
     return Engagement(
-        asked=toggles.matmul, engaged=engaged, reason=reason, detail=f"{paths['matvec']} matvec, {paths['gemm']} gemm"
+        asked=toggles.matmul, engaged=engaged, reason=reason, detail=", ".join(f"{paths[path]} {path}" for path in names)
     )

@@ -283,13 +283,29 @@ class Session:
 
     def _region(self, rows: int) -> None:
         """Layers, final norm, head."""
-        path = self.toggles.matmul
-        if self.toggles.fused == "on" and rows == 1 and path != "gemm" and self.tap is no_tap:
-            qwen3_fused.region(self._stream, self._weights, self._buffers)
-            qwen3_fused.head(self._stream, self._weights, self._buffers)
+        fused = self._fuses(rows)
+        self._layers(rows, fused=fused)
+        self._head(0, rows, fused=fused)
+
+    def _fuses(self, rows: int) -> bool:
+        """Whether a pass of `rows` rows takes the kernels that do several operations in one."""
+        paths = ("auto", "matvec") if rows == 1 else ("auto",)
+        asked = self.toggles.fused == "on" and self.toggles.matmul in paths
+        return asked and rows <= qwen3_fused.MOST_ROWS and self.tap is no_tap
+
+    def _layers(self, rows: int, *, fused: bool) -> None:
+        if fused:
+            qwen3_fused.region(self._stream, self._weights, self._buffers, rows)
             return
+        path = self.toggles.matmul
         qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
-        qwen3.head(self._stream, self._weights, self._buffers, 0, rows, path=path, tap=self.tap)
+
+    def _head(self, first: int, rows: int, *, fused: bool) -> None:
+        if fused:
+            qwen3_fused.head(self._stream, self._weights, self._buffers, first, rows)
+            return
+        path = self.toggles.matmul
+        qwen3.head(self._stream, self._weights, self._buffers, first, rows, path=path, tap=self.tap)
 
     def _graph_of(self, rows: int, choose: bool) -> LoggedGraph | None:
         """The graph of a step, captured at the first chance; None if it is not to be replayed.
@@ -315,14 +331,14 @@ class Session:
         self._buffers.tokens.rows(0, rows).write(chunk)
         self._buffers.position.write(np.array([self._length], np.int32))
         qwen3.prefix(self._stream, self._weights, self._buffers, rows, tap=self.tap)
-        path = self.toggles.matmul
-        qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
+        fused = self._fuses(rows)
+        self._layers(rows, fused=fused)
         self._length += rows
         self._tally.batched(rows, steps_taken(self._stream) - steps)
         pieces: list[Logits] = []
         for first in range(rows - logits_of, rows, self.limits.logit_rows):
             count = min(self.limits.logit_rows, rows - first)
-            qwen3.head(self._stream, self._weights, self._buffers, first, count, path=path, tap=self.tap)
+            self._head(first, count, fused=fused)
             pieces.append(self._read_logits(count))
         return pieces
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.arena import Arena, require_free
 from engine.device import Buffer, Device, Stream
+from engine.ops._few import ROWS as FEW_ROWS
 from engine.ops.activations import Activations, activations
 from engine.ops.add import add
 from engine.ops.attention import Scratch, attention, attention_scratch
@@ -148,7 +149,7 @@ class Buffers:
     up: Buffer
     logits: Buffer  # (logit_rows, vocab)
     quantized: Quantized  # room for the widest input of a matmul
-    gated: Quantized  # (1, ff padded): the input of ffn_down where it is made while `quantized` is read
+    gated: Quantized  # (a few, ff padded): the input of ffn_down where it is made while `quantized` is read
     scratch: Scratch  # partial results of attention splits
     arrivals: Buffer  # (heads,) int32: splits that are done, counted within a launch; zero between launches
 
@@ -182,10 +183,10 @@ def plan(arena: Arena, spec: Qwen3, *, context: int, max_batch: int, logit_rows:
     arena.plan("codes", (max_batch, widest), np.int8)
     arena.plan("scales", (max_batch, widest // 32), np.float32)
     arena.plan("sums", (max_batch, widest // 32), np.float32)
-    gated = padded(spec.ff)
-    arena.plan("gated_codes", (1, gated), np.int8)
-    arena.plan("gated_scales", (1, gated // 32), np.float32)
-    arena.plan("gated_sums", (1, gated // 32), np.float32)
+    gated, few = padded(spec.ff), min(max_batch, FEW_ROWS)
+    arena.plan("gated_codes", (few, gated), np.int8)
+    arena.plan("gated_scales", (few, gated // 32), np.float32)
+    arena.plan("gated_sums", (few, gated // 32), np.float32)
     arena.plan("arrivals", (spec.heads,), np.int32)
     for name, partials in attention_scratch(max_batch, spec.heads, spec.head_dim, context).items():
         arena.plan(name, partials, np.float32)

@@ -1,4 +1,4 @@
-"""Qwen3 (dense), a step of one row in as few kernels as there are: the bits of engine/families/qwen3.py, without taps.
+"""Qwen3 (dense), a pass of 1 to 8 rows in as few kernels as there are: the bits of engine/families/qwen3.py, without taps.
 
 Where a kernel does not take the types or the widths of a layer, its operations stand here one by one.
 """
@@ -11,12 +11,13 @@ import numpy as np
 
 from engine.device import Buffer, Stream
 from engine.families.qwen3 import Buffers, Layer, Weights
+from engine.ops._few import ROWS as MOST_ROWS
 from engine.ops.activations import Activations, activations
 from engine.ops.add import add
 from engine.ops.attention import attention
 from engine.ops.attention_step import NewHeads, attention_step, takes_heads
 from engine.ops.kv_append import kv_append
-from engine.ops.matmul import matmul
+from engine.ops.matmul import MatmulPath, matmul
 from engine.ops.matmul_group import Product, groupable, matmul_group
 from engine.ops.matmul_swiglu import matmul_swiglu, takes
 from engine.ops.qk_norm import qk_norm
@@ -27,10 +28,12 @@ from engine.ops.rope import rope
 from engine.ops.swiglu import swiglu
 from engine.weights import Weight
 
+__all__ = ["MOST_ROWS", "head", "region"]
 
-def region(stream: Stream, w: Weights, b: Buffers) -> None:
-    """All layers for one row at `b.position`: b.x in, b.x out, keys and values appended."""
-    x, q, k, v = (buffer.rows(0, 1) for buffer in (b.x, b.q, b.k, b.v))
+
+def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
+    """All layers for `rows` rows at positions `b.position` onward: b.x in, b.x out, keys and values appended."""
+    x, q, k, v = (buffer.rows(0, rows) for buffer in (b.x, b.q, b.k, b.v))
     spec = w.spec
     for i, layer in enumerate(w.layers):
         a = _normed(stream, b, x, layer.attn_norm, (layer.attn_q, layer.attn_k, layer.attn_v), eps=spec.eps)
@@ -41,31 +44,32 @@ def region(stream: Stream, w: Weights, b: Buffers) -> None:
         )
         _products(stream, b, a, projections)
         new = NewHeads(
-            q=q.reshape(1, spec.heads, spec.head_dim),
-            k=k.reshape(1, spec.kv_heads, spec.head_dim),
-            v=v.reshape(1, spec.kv_heads, spec.head_dim),
+            q=q.reshape(rows, spec.heads, spec.head_dim),
+            k=k.reshape(rows, spec.kv_heads, spec.head_dim),
+            v=v.reshape(rows, spec.kv_heads, spec.head_dim),
             q_weight=layer.attn_q_norm,
             k_weight=layer.attn_k_norm,
         )
         a = _attended(stream, b, new, i, layer.attn_output, eps=spec.eps)
         _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),))
         a = _normed(stream, b, x, layer.ffn_norm, (layer.ffn_gate, layer.ffn_up), eps=spec.eps)
-        a = _gated(stream, b, a, layer)
+        a = _gated(stream, b, a, layer, rows)
         _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
 
 
-def head(stream: Stream, w: Weights, b: Buffers) -> None:
-    """Logits of the one row of b.x, into the first row of b.logits."""
-    a = _normed(stream, b, b.x.rows(0, 1), w.output_norm, (w.output,), eps=w.spec.eps)
-    _products(stream, b, a, (Product(weight=w.output, out=b.logits.rows(0, 1)),))
+def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int) -> None:
+    """Logits of the rows first .. first + rows - 1 of b.x, into the first rows of b.logits."""
+    a = _normed(stream, b, b.x.rows(first, first + rows), w.output_norm, (w.output,), eps=w.spec.eps)
+    _products(stream, b, a, (Product(weight=w.output, out=b.logits.rows(0, rows)),))
 
 
 def _normed(
     stream: Stream, b: Buffers, x: Buffer, weight: Buffer, consumers: Sequence[Weight], *, eps: float
 ) -> Activations:
-    h = b.normed.rows(0, 1)
+    rows, cols = x.shape
+    h = b.normed.rows(0, rows)
     if all(consumer.quantized for consumer in consumers):
-        out = b.quantized.view(1, padded(x.shape[1]))
+        out = b.quantized.view(rows, padded(cols))
         rms_norm_quantize(stream, x, weight, eps=eps, out=out)
         return Activations(values=h, quantized=out)
     rms_norm(stream, x, weight, eps=eps, out=h)
@@ -81,22 +85,24 @@ def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Pro
             _products(stream, b, a, (product,))
     else:
         (product,) = products
+        rows = product.out.shape[0]
+        path: MatmulPath = "matvec" if rows == 1 else "auto"
         if product.added is product.out:  # the residual
-            projected = b.projected.rows(0, 1)
-            matmul(stream, a.of(product.weight), product.weight, path="matvec", out=projected)
+            projected = b.projected.rows(0, rows)
+            matmul(stream, a.of(product.weight), product.weight, path=path, out=projected)
             add(stream, product.out, projected, out=product.out)
         else:
-            matmul(stream, a.of(product.weight), product.weight, path="matvec", out=product.out)
+            matmul(stream, a.of(product.weight), product.weight, path=path, out=product.out)
             if product.added is not None:
                 add(stream, product.out, product.added, out=product.out)
 
 
 def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weight, *, eps: float) -> Activations:
-    head_dim = new.q.shape[2]
+    rows, _, head_dim = new.q.shape
     scale = np.float32(1.0 / np.sqrt(np.float64(head_dim)))
-    attended = b.attended.rows(0, 1)
-    if takes_heads(head_dim):
-        quantized = b.quantized.view(1, padded(attended.shape[1])) if consumer.quantized else None
+    attended = b.attended.rows(0, rows)
+    if rows == 1 and takes_heads(head_dim):
+        quantized = b.quantized.view(rows, padded(attended.shape[1])) if consumer.quantized else None
         attention_step(
             stream, new, b.cos, b.sin, b.position, eps=eps, scale=scale, keys=b.keys[i], values=b.values[i],
             scratch=b.scratch, arrivals=b.arrivals, out=quantized or attended,
@@ -110,10 +116,10 @@ def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weigh
     return activations(stream, attended, (consumer,), scratch=b.quantized)
 
 
-def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer) -> Activations:
-    gate, up = b.gate.rows(0, 1), b.up.rows(0, 1)
+def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer, rows: int) -> Activations:
+    gate, up = b.gate.rows(0, rows), b.up.rows(0, rows)
     if a.quantized is not None and layer.ffn_down.quantized and takes(layer.ffn_gate, layer.ffn_up):
-        out = b.gated.view(1, padded(gate.shape[1]))
+        out = b.gated.view(rows, padded(gate.shape[1]))
         matmul_swiglu(stream, a.quantized, layer.ffn_gate, layer.ffn_up, out=out)
         return Activations(values=gate, quantized=out)
     _products(stream, b, a, (Product(weight=layer.ffn_gate, out=gate), Product(weight=layer.ffn_up, out=up)))

@@ -42,28 +42,25 @@ struct FewStage {
   template <bool SUMS> __device__ __forceinline__ void fill(const Activations& x, int row, int first, int count) const {
     const int blocks = x.cols / BLOCK;
     const long long at = (long long)row * blocks + first;
-    const uint4* pieces = reinterpret_cast<const uint4*>(x.codes) + 2 * at;
-    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) {
-      uint4 piece[FEW_ROWS];  // on their way together
-#pragma unroll
-      for (int r = 0; r < FEW_ROWS; r++)
-        if (r < rows) piece[r] = pieces[2 * r * blocks + i];
-#pragma unroll
-      for (int r = 0; r < FEW_ROWS; r++)
-        if (r < rows) *reinterpret_cast<uint4*>(codes + r * codes_pitch + i * PIECE_BYTES) = piece[r];
+    for (int r = 0; r < rows; r += TOGETHER) {
+      fill_rows(codes + r * codes_pitch, codes_pitch, reinterpret_cast<const uint4*>(x.codes) + 2 * (at + r * blocks),
+                2 * blocks, rows - r, 2 * count);
+      fill_rows(scales + r * terms_pitch, terms_pitch, x.scales + at + r * blocks, blocks, rows - r, count);
+      if (SUMS) fill_rows(sums + r * terms_pitch, terms_pitch, x.sums + at + r * blocks, blocks, rows - r, count);
     }
-    fill_terms(scales, x.scales + at, blocks, count);
-    if (SUMS) fill_terms(sums, x.sums + at, blocks, count);
   }
-  __device__ __forceinline__ void fill_terms(float* to, const float* from, int blocks, int count) const {
+  // The first `rows` of TOGETHER rows, `count` items of each; to_pitch: of the type that `to` points to.
+  static constexpr int TOGETHER = 4;  // on their way
+  template <class To, class T>
+  static __device__ __forceinline__ void fill_rows(To* to, int to_pitch, const T* from, int pitch, int rows, int count) {
     for (int i = threadIdx.x; i < count; i += MATVEC_THREADS) {
-      float term[FEW_ROWS];
+      T item[TOGETHER];
 #pragma unroll
-      for (int r = 0; r < FEW_ROWS; r++)
-        if (r < rows) term[r] = from[r * blocks + i];
+      for (int r = 0; r < TOGETHER; r++)
+        if (r < rows) item[r] = from[r * pitch + i];
 #pragma unroll
-      for (int r = 0; r < FEW_ROWS; r++)
-        if (r < rows) to[r * terms_pitch + i] = term[r];
+      for (int r = 0; r < TOGETHER; r++)
+        if (r < rows) reinterpret_cast<T*>(to + r * to_pitch)[i] = item[r];
     }
   }
   // Of a row that the band lacks those of its last row: its products are left out.
@@ -135,7 +132,6 @@ __device__ __forceinline__ void put_few_sums(const unsigned char* slot, const Fe
 template <class Op>
 __device__ __forceinline__ void put_step(const unsigned char* slot, const FewStage& stage, int strip, int step, int ends) {
   put_few_sums<Op, 0>(slot, stage, strip, STEP_CHUNKS * step);
-  __syncwarp();  // loads of the second chunk wait for it: registers for both at once are too many
   if (STEP_CHUNKS * step + 1 < ends) put_few_sums<Op, 1>(slot, stage, strip, STEP_CHUNKS * step + 1);
 }
 

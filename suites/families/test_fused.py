@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from engine.device import Device
+from reference.spec.layout import WEIGHT_TYPES
 from reference.spec.model import Model
 from reference.synth import SynthShape
 from suites.families.test_engine_oracle import TYPES, VARIANTS
@@ -28,6 +30,47 @@ def _check(device: Device, model: Model, *, kv: str = "f16", steps: int = 6, pro
     assert fused.launches.executed().total() < plain.launches.executed().total()
     fused.close()
     plain.close()
+
+
+def _check_few(device: Device, model: Model, *, rows: int, kv: str = "f16") -> None:
+    """A pass of a few rows, alone, after others and as a short prefill: the bits of single operations and of decode."""
+    tokens = random_tokens(model, 2 * rows + 3, seed=51)
+    kinds = {"fused": {"fused": "on"}, "plain": {"fused": "off"}, "decoded": {"prefill": "sequential"}}
+    logits, kernels = {}, {}
+    quantized = any(WEIGHT_TYPES[info.type].quantized for info in model.file.tensors.values())
+    for kind, settings in kinds.items():
+        s = session(device, model, context=len(tokens), kv=kv, **settings)
+        prompt, once, again = tokens[:3], tokens[3 : rows + 3], tokens[rows + 3 :]
+        parts = [s.prefill(prompt, all_logits=True)]
+        if kind == "decoded":
+            parts += [s.decode(int(token))[None] for token in tokens[3:]]
+        else:
+            parts.append(s.verify(once))
+            before = s.launches.executed().total()
+            parts.append(s.verify(again))
+            kernels[kind] = s.launches.executed().total() - before
+            assert s.engaged()["fused"].engaged is not False, s.engaged()["fused"]
+        logits[kind] = np.concatenate(parts)
+        s.close()
+    for kind in ("plain", "decoded"):
+        assert_same_bits(logits["fused"], logits[kind], f"{rows} rows, {kind}")
+    assert kernels["fused"] < kernels["plain"] if quantized else kernels["fused"] == kernels["plain"]
+
+
+@pytest.mark.parametrize("rows", [2, 5, 8])
+@pytest.mark.parametrize("quant", TYPES)
+def test_a_few_rows(device: Device, models: Models, quant: str, rows: int) -> None:
+    _check_few(device, models.tiny(quant), rows=rows)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_shapes_of_a_few_rows(device: Device, models: Models, name: str) -> None:
+    _check_few(device, models.variant(name.replace(" ", "-"), "Q8_0", VARIANTS[name]), rows=3)
+
+
+@pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0", "F32"])
+def test_odd_widths_of_a_few_rows(device: Device, models: Models, quant: str) -> None:
+    _check_few(device, models.odd(quant), rows=4, kv="f32")
 
 
 @pytest.mark.parametrize("kv", ["f32", "f16"])

@@ -165,6 +165,17 @@ def check_rows_alone(device: Device, type_name: str) -> None:
     batch.close()
 
 
+def check_bands(device: Device, type_name: str) -> None:
+    """Any number of rows at once, up to a band of eight and past it, of widths that a block holds whole or in spans."""
+    short = 0 if type_name.endswith("_K") else 96  # the last step then has one chunk
+    for cols, rows in ((256, 8), (768, 5), (2304, 3), (4864, 8), (8448, 9)):
+        x = values(rows, cols - short, seed=6)
+        product = case(device, weight(type_name, 49, cols - short, seed=6), x)
+        for limit in (None, 3):
+            assert_same_bits(product.run("few", grid_limit=limit), product.expected, f"{type_name} {rows} of {cols}")
+        product.close()
+
+
 def check_schedule(device: Device, type_name: str) -> None:
     """A shape with every kind of ragged edge, small enough for the slow modes of the host device; blocks walk items."""
     product = case(device, weight(type_name, 130, 768, seed=5), values(11, 768, seed=5))

@@ -14,17 +14,21 @@ from engine.ops import _crossover
 from engine.ops.matmul import matmul
 from engine.ops.matmul_q4_k import matmul_q4_k
 from engine.weights import TILES, load_weight
+from reference.spec.layout import WEIGHT_TYPES
 from suites.kernels.matmuls import case, upload_quantized, values, weight
 
 
 @pytest.mark.parametrize("type_name", TILES)
 @pytest.mark.parametrize(("path", "rows", "kernel"), [
-    ("auto", 1, "matvec"), ("auto", 2, "gemm"), ("auto", 70, "gemm"), ("matvec", 70, "matvec"), ("gemm", 1, "gemm"),
+    ("auto", 1, "matvec"), ("auto", 2, "few"), ("auto", 8, "few"), ("auto", 9, "gemm"), ("auto", 70, "gemm"),
+    ("matvec", 70, "matvec"), ("few", 1, "few"), ("few", 70, "few"), ("gemm", 1, "gemm"),
 ])  # fmt: skip
 def test_the_kernel_of_a_path(
     device: Device, type_name: str, path: str, rows: int, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_crossover, "TABLES", tmp_path)  # without a table of this device
+    if kernel == "few" and not WEIGHT_TYPES[type_name].quantized:
+        path, kernel = "auto" if path == "auto" else "gemm", "gemm"  # there is none for float weights
     product = case(device, weight(type_name, 33, 256), values(rows, 256))
     out = device.alloc((rows, 33), np.float32, "out")
     log = LaunchLog(device.stream())
@@ -52,5 +56,8 @@ def test_every_fault_is_one_line_that_names_the_op(device: Device) -> None:
         matmul(stream, x, replace(q4_k, rows=65), out=out)
     with pytest.raises(LaunchError, match=r"^matmul: weight Q4_K is Q4_K, which does not take float activations$"):
         matmul(stream, floats, q4_k, out=out)
-    with pytest.raises(LaunchError, match=r"^matmul_q4_k: path is 'fast', expected auto, matvec or gemm$"):
+    with pytest.raises(LaunchError, match=r"^matmul_q4_k: path is 'fast', expected auto, matvec, few or gemm$"):
         matmul(stream, x, q4_k, path="fast", out=out)  # type: ignore[arg-type]
+    f32 = load_weight(device, weight("F32", 33, 256), "F32")
+    with pytest.raises(LaunchError, match=r"^matmul_f32: path is 'few', expected auto, matvec or gemm$"):
+        matmul(stream, floats, f32, path="few", out=out)

@@ -56,10 +56,22 @@ def test_types(device: Device, types: tuple[str, ...], added: str) -> None:
     _check(device, types, 768, added=added)
 
 
+@pytest.mark.parametrize("rows", [2, 5, 8, 11])
+@pytest.mark.parametrize("types", GROUPS, ids="+".join)
+def test_a_few_rows(device: Device, types: tuple[str, ...], rows: int) -> None:
+    _check(device, types, 2816, rows, added="bias" if rows % 2 else "residual")
+
+
 @pytest.mark.parametrize("grid_limit", GRIDS)
 @pytest.mark.parametrize(
     ("types", "cols", "rows"),
-    [(("Q8_0",), 704, 3), (("Q4_0",) * 3, 2112, 1), (("Q4_K", "Q4_K", "Q6_K"), 27648, 2), (("Q5_0",), 28544, 1)],
+    [
+        (("Q8_0",), 704, 3),
+        (("Q4_0",) * 3, 2112, 1),
+        (("Q4_K", "Q4_K", "Q6_K"), 27648, 1),
+        (("Q4_K", "Q4_K", "Q6_K"), 9216, 6),
+        (("Q5_0",), 28544, 1),
+    ],
 )
 def test_widths(device: Device, types: tuple[str, ...], cols: int, rows: int, grid_limit: int | None) -> None:
     """A short last chunk, several rows, and rows longer than a block holds at a time."""

@@ -1,4 +1,4 @@
-"""matmul_q5_0 on every device against reference/ops/matmul_q5_0.py, by bits; matvec and gemm alike."""
+"""matmul_q5_0 on every device against reference/ops/matmul_q5_0.py, by bits; matvec, few and gemm alike."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def test_forced_grids(device: Device) -> None:
 
 def test_a_row_of_a_batch_is_the_row_alone(device: Device) -> None:
     matmuls.check_rows_alone(device, TYPE)
+
+
+def test_bands(device: Device) -> None:
+    matmuls.check_bands(device, TYPE)
 
 
 def test_schedules(host_variant: HostDevice) -> None:
