@@ -99,12 +99,18 @@ def test_fused_kernels_leave_notes_of_their_8_bit_values(device: Device, models:
         s.close()
 
 
-def test_a_head_of_the_last_row_only_is_noted_at_its_position(device: Device, models: Models) -> None:
-    s = session(device, models.tiny("Q8_0"), context=8, tape="on")
+@pytest.mark.parametrize(
+    ("fused", "names"),
+    [("on", ("output_norm.codes", "logits")), ("off", ("output_norm", "output_norm.codes", "logits"))],
+)
+def test_a_head_of_the_last_row_only_is_noted_at_its_position(
+    device: Device, models: Models, fused: str, names: tuple[str, ...]
+) -> None:
+    s = session(device, models.tiny("Q8_0"), context=8, tape="on", fused=fused)
     s.prefill([3, 4, 5, 6, 7])
     assert s.tape is not None
     noted = _marks(s.tape.take())
-    for name in ("output_norm", "output_norm.codes", "logits"):
+    for name in names:
         assert [position for key, position in noted if key == name] == [4]
     assert sorted(position for key, position in noted if key == "2.ffn_residual") == [0, 1, 2, 3, 4]
     s.close()
