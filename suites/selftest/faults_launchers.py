@@ -131,8 +131,8 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="auto-takes-the-matvec-for-every-batch",
         file="engine/ops/_matmul.py",
-        old='path = "matvec" if rows <= most else "gemm"',
-        new='path = "matvec"',
+        old='return "few" if weight.quantized and rows <= _few.ROWS else "gemm"',
+        new='return "matvec"',
         checks=(f"{_PATH}-auto-70-gemm-Q4_K]",),
         origin="10",
     ),

@@ -12,10 +12,9 @@ _SCALED, _Q6_K = f"{_VALUE}) {{", f"{_VALUE} half) {{"
 
 def _output_lost(type_name: str, path: str) -> Fault:
     """The last output of a product is not computed."""
-    old = {
-        "matvec": "Product{y, weight, nullptr, outputs, 0}",
-        "gemm": "weight, rows, outputs, cols);",
-    }[path]
+    name, sums = type_name.upper(), "sums" if type_name in ("q4_k", "q5_k") else "nullptr"
+    product = f"products<{name}, {name}>(shared, Activations{{codes, scales, {sums}, rows, cols}}, Product{{y, weight, nullptr, outputs"
+    old = {"matvec": f" {product}", "few": f"few_{product}", "gemm": "weight, rows, outputs, cols);"}[path]
     return Fault(
         name=f"{type_name.replace('_', '-')}-{path}-loses-an-output",
         file=f"engine/kernels/matmul_{type_name}.cu",
@@ -26,12 +25,12 @@ def _output_lost(type_name: str, path: str) -> Fault:
 
 
 MATMUL_FAULTS: tuple[Fault, ...] = (
-    # ---- the matvec and the gemm of quantised weights ----
+    # ---- matvec, few and gemm of quantised weights ----
     Fault(
         name="matvec-folds-chunks-from-the-right",
         file="engine/kernels/matvec.cuh",
-        old="total = __fadd_rn(total, sums[chunk * STRIP_ROWS]);",
-        new="total = __fadd_rn(total, sums[(chunks - 1 - chunk) * STRIP_ROWS]);",
+        old="total = __fadd_rn(total, sum[chunk * sums.CHUNK_PITCH]);",
+        new="total = __fadd_rn(total, sum[(chunks - 1 - chunk) * sums.CHUNK_PITCH]);",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_a_row_of_a_batch_is_the_row_alone[{{device}}]",),
         origin="24",
     ),
@@ -43,6 +42,50 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 1024, 3)]",),
         origin="30",
         host_only=True,
+    ),
+    Fault(
+        name="few-without-a-barrier",
+        file="engine/kernels/few.cuh",
+        old="      __syncthreads();\n      if (warp < stage.rows) work.fold(",
+        new="      if (warp < stage.rows) work.fold(",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_bands[{{device}}]",),
+        origin="30",
+        host_only=True,
+    ),
+    Fault(
+        name="few-takes-the-scale-of-the-neighbour-row",
+        file="engine/kernels/few.cuh",
+        old="dot[i], x_scales[i % 2][b]",
+        new="dot[i], x_scales[i / 2][b]",
+        checks=(f"{_KERNELS}matmul_q4_0.py::test_bands[{{device}}]",),
+    ),
+    Fault(
+        name="few-takes-the-scale-of-the-other-output",
+        file="engine/kernels/few.cuh",
+        old="Op::step(a[i], scale[i / 2], dot[i]",
+        new="Op::step(a[i], scale[i % 2], dot[i]",
+        checks=(f"{_KERNELS}matmul_q5_0.py::test_bands[{{device}}]",),
+    ),
+    Fault(
+        name="few-drops-the-chunk-before-a-short-end",
+        file="engine/kernels/few.cuh",
+        old="if (STEP_CHUNKS * step + 1 < ends) put",
+        new="if (STEP_CHUNKS * step + 2 < ends) put",
+        checks=(f"{_KERNELS}matmul_q6_k.py::test_bands[{{device}}]",),
+    ),
+    Fault(
+        name="few-keeps-the-activations-of-the-band-before",
+        file="engine/kernels/few.cuh",
+        old="if (band != staged_band || first != staged_first) {",
+        new="if (staged_band < 0 || first != staged_first) {",
+        checks=(f"{_KERNELS}matmul_q5_k.py::test_forced_grids[{{device}}]",),
+    ),
+    Fault(
+        name="few-leaves-half-of-the-rows-to-bring",
+        file="engine/kernels/few.cuh",
+        old="for (int r = 0; r < rows; r += TOGETHER) {",
+        new="for (int r = 0; r < rows; r += 2 * TOGETHER) {",
+        checks=(f"{_KERNELS}matmul_q8_0.py::test_bands[{{device}}]",),
     ),
     Fault(
         name="gemm-drops-an-odd-chunk",
@@ -118,6 +161,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     _output_lost("q4_k", "gemm"),
     _output_lost("q5_k", "matvec"),
     _output_lost("q6_k", "gemm"),
+    _output_lost("q4_k", "few"),
+    _output_lost("q6_k", "few"),
     # ---- float weights ----
     Fault(
         name="float-matvec-drops-the-short-chunk",

@@ -17,7 +17,7 @@ WHERE_FAULTS: tuple[Fault, ...] = (
         file="engine/points.py",
         old="self._head_first = (x.ptr - self._stream_start) // (x.nbytes // x.shape[0])",
         new="self._head_first = 0",
-        checks=(f"{_TAPE}test_a_head_of_the_last_row_only_is_noted_at_its_position[{{device}}]",),
+        checks=(f"{_TAPE}test_a_head_of_the_last_row_only_is_noted_at_its_position[{{device}}-on-names0]",),
     ),
     Fault(
         name="watch-reads-the-position-after-the-run",
