@@ -9,7 +9,7 @@ from engine.device import Counters
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
-FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "attention_step")
+FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "attention_step", "heads_append")
 
 
 def steps_taken(log: LaunchLog) -> int:
@@ -156,7 +156,10 @@ def _matmul(toggles: Toggles, log: LaunchLog) -> Engagement:
     paths = {path: sum(n for name, n in executed.items() if name.endswith(f"_{path}")) for path in names}
     others = [path for path in names if toggles.matmul not in ("auto", path) and paths[path]]
     engaged = None if not any(paths.values()) else not others
-    reason = "nothing has run yet" if engaged is None else ", ".join(f"{paths[path]} launches of {path}" for path in others)
+    reason = ", ".join(f"{paths[path]} launches of {path}" for path in others)
     return Engagement(
-        asked=toggles.matmul, engaged=engaged, reason=reason, detail=", ".join(f"{paths[path]} {path}" for path in names)
+        asked=toggles.matmul,
+        engaged=engaged,
+        reason="nothing has run yet" if engaged is None else reason,
+        detail=", ".join(f"{paths[path]} {path}" for path in names),
     )

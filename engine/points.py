@@ -22,6 +22,7 @@ _OUTPUTS = {
     "argmax": 3,
     "attention_split": 3,
     "attention_step": 10,
+    "heads_append": 3,
     "kv_append": 2,
     "matmul_group": 3,
     "matmul_swiglu": 3,
@@ -33,7 +34,7 @@ _PRODUCTS = {
     "output": "logits", "token_embd": "logits",
 }  # fmt: skip
 _RESIDUALS = {"attn_output": "attn_residual", "ffn_down": "ffn_residual", "down": "ffn_residual"}
-_ROTATED = {"qk_norm": "_norm", "rope": "_rope"}
+_ROTATED = {"qk_norm": "_norm", "rope": "_rope", "heads_append": "_rope"}
 _QUANTIZED = ("codes", "scales", "sums")
 _NUMBERED = re.compile(r"^(?:blk|keys|values)\.(\d+)")
 
@@ -71,7 +72,7 @@ def outputs(kernel: str) -> int:
 
 def in_place(kernel: str) -> bool:
     """Whether a kernel reads what it writes without taking it a second time."""
-    return kernel.startswith("rope")
+    return kernel.startswith(("rope", "heads_append"))
 
 
 def written(launch: Launch) -> list[Buffer]:

@@ -85,7 +85,9 @@ TOGGLES: tuple[ToggleInfo, ...] = (
     _info("prefill", "all rows of a chunk in one pass, or one token after the other", "batched", "sequential"),
     _info("chunk", "rows of one batched prefill pass (at most the session's max_batch)", minimum=1),
     _info("kv", "storage of keys and values; changes what is computed, and the oracle knows it", "f32", "f16"),
-    _info("matmul", "matvec up to the rows in the GPU's table (one without), few up to 8, else gemm", "auto", "matvec", "gemm"),
+    _info(
+        "matmul", "matvec up to the rows of the GPU's table (else 1), few up to 8, then gemm", "auto", "matvec", "gemm"
+    ),
     _info("fused", "kernels that do several operations in one, in passes of up to 8 rows", "on", "off"),
     _info("portable", "kernels without what only sm_90 and later have, and no PDL (not on the host)", "on", "off"),
     _info("tape", "after every op note a hash of what it wrote, inside a graph too", "on", "off", diagnostic=True),

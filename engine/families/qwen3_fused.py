@@ -1,4 +1,4 @@
-"""Qwen3 (dense), a pass of 1 to 8 rows in as few kernels as there are: the bits of engine/families/qwen3.py, without taps.
+"""Qwen3 (dense), a pass of 1 to 8 rows in as few kernels as there are: the bits of families/qwen3.py, without taps.
 
 Where a kernel does not take the types or the widths of a layer, its operations stand here one by one.
 """
@@ -16,6 +16,8 @@ from engine.ops.activations import Activations, activations
 from engine.ops.add import add
 from engine.ops.attention import attention
 from engine.ops.attention_step import NewHeads, attention_step, takes_heads
+from engine.ops.heads_append import heads_append
+from engine.ops.heads_append import takes_heads as takes_few_heads
 from engine.ops.kv_append import kv_append
 from engine.ops.matmul import MatmulPath, matmul
 from engine.ops.matmul_group import Product, groupable, matmul_group
@@ -108,12 +110,23 @@ def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weigh
             scratch=b.scratch, arrivals=b.arrivals, out=quantized or attended,
         )  # fmt: skip
         return Activations(values=attended, quantized=quantized)
+    _append(stream, b, new, i, eps=eps)
+    attention(stream, new.q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=attended)
+    return activations(stream, attended, (consumer,), scratch=b.quantized)
+
+
+def _append(stream: Stream, b: Buffers, new: NewHeads, i: int, *, eps: float) -> None:
+    """Queries and keys normed and turned, keys and values in the cache."""
+    if takes_few_heads(new.q.shape[2]):
+        heads_append(
+            stream, new.q, new.k, new.v, b.cos, b.sin, b.position, q_weight=new.q_weight, k_weight=new.k_weight,
+            eps=eps, keys=b.keys[i], values=b.values[i],
+        )  # fmt: skip
+        return
     for heads, weight in ((new.q, new.q_weight), (new.k, new.k_weight)):
         qk_norm(stream, heads, weight, eps=eps, out=heads)
         rope(stream, heads, b.cos, b.sin, b.position)
     kv_append(stream, new.k, new.v, b.position, keys=b.keys[i], values=b.values[i])
-    attention(stream, new.q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=attended)
-    return activations(stream, attended, (consumer,), scratch=b.quantized)
 
 
 def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer, rows: int) -> Activations:

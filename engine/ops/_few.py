@@ -24,7 +24,9 @@ def strips_of(cols: int) -> int:
     return 2 if cols < STEP_COLS * WARPS else 1
 
 
-def geometry(stream: Stream, op: str, types: Sequence[str], rows: int, cols: int, *, strips: int, items: int) -> Geometry:
+def geometry(
+    stream: Stream, op: str, types: Sequence[str], rows: int, cols: int, *, strips: int, items: int
+) -> Geometry:
     """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each."""
     blocks(items)  # refuses more than a kernel can count
     most = min(rows, ROWS)

@@ -24,7 +24,6 @@ from suites.models import assert_same_bits
 F32 = NDArray[np.float32]
 
 
-
 def paths(type_name: str) -> tuple[MatmulPath, ...]:
     return ("matvec", "few", "gemm") if WEIGHT_TYPES[type_name].quantized else ("matvec", "gemm")
 

@@ -50,7 +50,9 @@ def test_a_few_rows(device: Device, name: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("grid_limit", GRIDS)
-@pytest.mark.parametrize(("ff", "cols", "rows"), [(32, 256, 1), (96, 2304, 3), (704, 512, 1), (64, 14592, 1), (64, 4352, 8)])
+@pytest.mark.parametrize(
+    ("ff", "cols", "rows"), [(32, 256, 1), (96, 2304, 3), (704, 512, 1), (64, 14592, 1), (64, 4352, 8)]
+)
 def test_shapes(device: Device, ff: int, cols: int, rows: int, grid_limit: int | None) -> None:
     _check(device, ("Q4_K", "Q4_K"), ff, cols, rows, grid_limit=grid_limit)
 

@@ -13,7 +13,8 @@ _SCALED, _Q6_K = f"{_VALUE}) {{", f"{_VALUE} half) {{"
 def _output_lost(type_name: str, path: str) -> Fault:
     """The last output of a product is not computed."""
     name, sums = type_name.upper(), "sums" if type_name in ("q4_k", "q5_k") else "nullptr"
-    product = f"products<{name}, {name}>(shared, Activations{{codes, scales, {sums}, rows, cols}}, Product{{y, weight, nullptr, outputs"
+    x = f"Activations{{codes, scales, {sums}, rows, cols}}"
+    product = f"products<{name}, {name}>(shared, {x}, Product{{y, weight, nullptr, outputs"
     old = {"matvec": f" {product}", "few": f"few_{product}", "gemm": "weight, rows, outputs, cols);"}[path]
     return Fault(
         name=f"{type_name.replace('_', '-')}-{path}-loses-an-output",
