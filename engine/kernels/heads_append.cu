@@ -4,12 +4,9 @@
 // Order:    lane l folds x_l, x_(l+32), ...; a tree over the lanes.
 // Rounding: those of qk_norm and rope; once into a float16 cache.
 // Traffic:  q once each way, k and v once, as many cache cells once; weights and one row of each table per row, from cache.
-#include "canon.cuh"
+#include "turned_head.cuh"
 
 static const int LARGEST_HEAD = 256, WARPS = 8;
-
-__device__ __forceinline__ void store(float* cell, float value) { *cell = value; }
-__device__ __forceinline__ void store(unsigned short* cell, float value) { *cell = float_to_half(value); }
 
 // What turns heads: weights (head_dim,), cos and sin (positions, pairs), position (1,), that of row 0.
 struct Turn {
@@ -19,27 +16,13 @@ struct Turn {
   float eps;
 };
 
-// One warp: to[i] is value i of a head after qk_norm and rope. `to` may be `in`. normed: room for a head.
+// One warp; `to` may be `in`. normed: room for a head.
 template <class Cell>
 __device__ __forceinline__ void turn_head(const Turn& turn, float* normed, Cell* to, const float* in, const float* weight,
                                           int place) {
-  const int lane = threadIdx.x % 32;
-  const float *cos = turn.cos + (long long)place * turn.pairs, *sin = turn.sin + (long long)place * turn.pairs;
-  float chain = 0.0f;
-  for (int i = lane; i < turn.head_dim; i += 32) {
-    normed[i] = in[i];
-    chain = __fmaf_rn(normed[i], normed[i], chain);
-  }
-  const float mean = __fdiv_rn(warp_sum(chain), __int2float_rn(turn.head_dim));
-  const float scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, turn.eps)));
-  for (int i = lane; i < turn.head_dim; i += 32) normed[i] = __fmul_rn(__fmul_rn(normed[i], scale), weight[i]);
-  __syncwarp();
-  for (int i = lane; i < turn.pairs; i += 32) {
-    const float a = normed[i], b = normed[i + turn.pairs];
-    store(to + i, __fmaf_rn(a, cos[i], -__fmul_rn(b, sin[i])));
-    store(to + i + turn.pairs, __fmaf_rn(b, cos[i], __fmul_rn(a, sin[i])));
-  }
-  for (int i = 2 * turn.pairs + lane; i < turn.head_dim; i += 32) store(to + i, normed[i]);
+  const long long first = (long long)place * turn.pairs;
+  turned_head<LARGEST_HEAD>(normed, in, weight, turn.cos + first, turn.sin + first, turn.head_dim, turn.pairs, turn.eps,
+                            [=](int i, float value) { store(to + i, value); });
   __syncwarp();  // `normed` is used up
 }
 
@@ -73,7 +56,7 @@ __device__ __forceinline__ void heads_append(float* q, Cell* keys, Cell* values,
 // (rows, kv_heads, head_dim). 2 * pairs <= head_dim <= LARGEST_HEAD, positions >= context. Rows past the capacity are
 // left alone.
 #define HEADS_APPEND(kind, Cell)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(32 * WARPS)                                                            \
+  extern "C" __global__ void __launch_bounds__(32 * WARPS, 2)                                                         \
   heads_append_##kind(float* q, Cell* keys, Cell* values, const float* k, const float* v, const float* q_weight,      \
                       const float* k_weight, const float* cos, const float* sin, const int* position, int rows,       \
                       int heads, int kv_heads, int head_dim, int context, int pairs, float eps) {                     \

@@ -1,6 +1,7 @@
 // The heads that a step of one row brings: qk_norm and rope of queries and keys, kv_append (NUMERICS 4, 8 and 9).
 #pragma once
 #include "attention.cuh"
+#include "turned_head.cuh"
 
 static const int STEP_THREADS = 256;
 
@@ -15,44 +16,3 @@ struct NewHeads {
   const float *q, *k, *v, *q_weight, *k_weight, *cos, *sin;
   float eps;
 };
-
-__device__ __forceinline__ void store(float* cell, float value) { *cell = value; }
-__device__ __forceinline__ void store(unsigned short* cell, float value) { *cell = float_to_half(value); }
-
-// put(i, value) for each value of a head after qk_norm with 32 chains and rope, by one warp. `normed`: room for a head
-// in shared memory; cos, sin: the row of this position. WIDEST: values of a head, at most.
-template <int WIDEST, class Put>
-__device__ __forceinline__ void turned_head(float* normed, const float* in, const float* weight, const float* cos,
-                                            const float* sin, int head_dim, int pairs, float eps, const Put& put) {
-  const int lane = (int)threadIdx.x & 31, PER_LANE = WIDEST / 32;
-  float x[PER_LANE], gain[PER_LANE], c[PER_LANE], s[PER_LANE];
-#pragma unroll
-  for (int u = 0; u < PER_LANE; u++) {
-    const int i = lane + 32 * u, pair = i < pairs ? i : i - pairs;
-    const bool turns = i < 2 * pairs;
-    x[u] = i < head_dim ? in[i] : 0.0f;
-    gain[u] = i < head_dim ? weight[i] : 0.0f;
-    c[u] = turns ? cos[pair] : 0.0f;
-    s[u] = turns ? sin[pair] : 0.0f;
-  }
-  float chain = 0.0f;
-#pragma unroll
-  for (int u = 0; u < PER_LANE; u++) chain = __fmaf_rn(x[u], x[u], chain);  // zeros past the head move no bit
-  const float mean = __fdiv_rn(warp_sum(chain), __int2float_rn(head_dim));
-  const float scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
-#pragma unroll
-  for (int u = 0; u < PER_LANE; u++) {
-    x[u] = __fmul_rn(__fmul_rn(x[u], scale), gain[u]);
-    if (lane + 32 * u < head_dim) normed[lane + 32 * u] = x[u];
-  }
-  __syncwarp();
-#pragma unroll
-  for (int u = 0; u < PER_LANE; u++) {
-    const int i = lane + 32 * u;
-    if (i >= head_dim) continue;
-    const bool turns = i < 2 * pairs, first = i < pairs;
-    const float other = __fmul_rn(normed[!turns ? i : first ? i + pairs : i - pairs], s[u]);
-    const float turned = __fmaf_rn(x[u], c[u], first ? -other : other);
-    put(i, turns ? turned : x[u]);
-  }
-}

@@ -53,6 +53,11 @@ def matmul_float(
     _launch(stream, op, (x,), weight, rows, weight.cols, path, out)
 
 
+def batch_path(weight: Weight, rows: int) -> MatmulPath:
+    """What auto takes for `rows` rows where it does not take the matvec."""
+    return "few" if weight.quantized and rows <= _few.ROWS else "gemm"
+
+
 def _check_weight(op: str, type_name: str, weight: Weight) -> None:
     if weight.type != type_name:
         raise refuse(op, f"weight {weight.name} is {weight.type}, expected {type_name}")
@@ -80,7 +85,8 @@ def _launch(
 ) -> None:
     require(op, "out", out, (rows, weight.rows), np.float32)
     if path == "auto":
-        path = _path(stream, weight, rows)
+        most = matvec_rows(stream.device.description, weight.type, weight.rows, weight.cols)
+        path = "matvec" if rows <= most else batch_path(weight, rows)
     sizes = int32(op, "rows", rows), int32(op, "outputs", weight.rows), int32(op, "cols", cols)
     args = (out, *inputs, weight.buffer, *sizes)
     quantized = weight.type in _GEMM_CODES
@@ -98,13 +104,6 @@ def _launch(
         grid = blocks(-(-weight.rows // FLOAT_OUTPUTS) * rows)
         threads = 32 * min(FLOAT_WARPS, weight.layout.shape(weight.rows, cols)[1])
         stream.launch(op, f"{op}_matvec", grid=grid, block=threads, args=args)
-
-
-def _path(stream: Stream, weight: Weight, rows: int) -> MatmulPath:
-    """What auto takes."""
-    if rows <= matvec_rows(stream.device.description, weight.type, weight.rows, weight.cols):
-        return "matvec"
-    return "few" if weight.quantized and rows <= _few.ROWS else "gemm"
 
 
 def _cut(stream: Stream, op: str, weight: Weight, rows: int, cols: int, *, few: bool) -> Geometry:

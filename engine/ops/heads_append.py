@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.device import Buffer, Stream
+from engine.device import Buffer, KernelArgument, Stream
 from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
 
 OP = "heads_append"
@@ -54,6 +54,8 @@ def heads_append(
         "rows": rows, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "context": context, "pairs": pairs,
     }  # fmt: skip
     counts = [int32(OP, name, size) for name, size in sizes.items()]
-    args = (q, keys, values, k, v, q_weight, k_weight, cos, sin, position, *counts, np.float32(eps))
+    args: tuple[KernelArgument, ...] = (
+        q, keys, values, k, v, q_weight, k_weight, cos, sin, position, *counts, np.float32(eps),
+    )  # fmt: skip
     kernel = f"{OP}_{'f32' if keys.dtype == np.float32 else 'f16'}"
     stream.launch(OP, kernel, grid=blocks(rows * (heads + 2 * kv_heads), WARPS), block=THREADS, args=args)

@@ -13,6 +13,7 @@ from engine.devices.cuda import CudaDevice
 from engine.families.qwen3 import Weights
 from engine.launch_log import LaunchLog
 from engine.ops._crossover import table_path
+from engine.ops._matmul import batch_path
 from engine.ops.matmul import MatmulPath, matmul
 from engine.ops.quantize import BLOCK, Quantized, padded, quantize
 from engine.weights import Weight
@@ -23,7 +24,6 @@ from harness.adapters.models import open_file
 from harness.crossover import ROWS, Timed
 
 MOST_WEIGHTS = 8  # of one shape: in a sample each is multiplied once, and the L2 cache is flushed before
-PATHS: tuple[MatmulPath, MatmulPath] = ("matvec", "gemm")
 
 Case = tuple[int, MatmulPath]  # rows, path
 
@@ -41,6 +41,11 @@ def measure(files: Sequence[Path], *, cache: Path, say: Callable[[str], None]) -
                         say(f"{shape[0]} {shape[1]} x {shape[2]}")
                         found[shape] = _timed(device, weights[:MOST_WEIGHTS])
         return device.description, tuple(item for times in found.values() for item in times)
+
+
+def paths(weight: Weight, rows: int) -> tuple[MatmulPath, MatmulPath]:
+    """The two ways between which the engine chooses."""
+    return "matvec", batch_path(weight, rows)
 
 
 def table_name(gpu: str) -> str:
@@ -71,7 +76,7 @@ def recorded(
     stack.callback(device.free, out)
     places: dict[Case, range] = {}
     with log.noting() as launches:
-        for count, path in ((count, path) for count in rows for path in PATHS):
+        for count, path in ((n, path) for n in rows for path in paths(weight, n)):
             first = len(launches)
             given = quantized.view(count, padded(weight.cols)) if quantized is not None else x.rows(0, count)
             for each in weights:
@@ -112,7 +117,14 @@ def _timed(device: CudaDevice, weights: Sequence[Weight]) -> tuple[Timed, ...]:
 
 def _both(timer: StepTimer, weight: Weight, places: dict[Case, range]) -> Iterator[Timed]:
     for count in dict.fromkeys(rows for rows, _ in places):
-        matvec, gemm = (timer.call_us(places[count, path]) for path in PATHS)
+        ways = paths(weight, count)
+        matvec, batch = (timer.call_us(places[count, path]) for path in ways)
         yield Timed(
-            type=weight.type, outputs=weight.rows, cols=weight.cols, rows=count, matvec=matvec, gemm=gemm
-        )  # fmt: skip
+            type=weight.type,
+            outputs=weight.rows,
+            cols=weight.cols,
+            rows=count,
+            matvec=matvec,
+            batch=batch,
+            path=ways[1],
+        )

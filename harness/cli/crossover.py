@@ -20,7 +20,7 @@ from harness.errors import BadCall
 @click.option("--out", type=FILE, default=Path(), show_default=True, help="The folder that the table goes into.")
 @json_option
 def crossover(models: tuple[str, ...], device: str, out: Path, as_json: bool) -> int:
-    """Up to how many rows a matvec is faster than the gemm, for every weight of some models, measured on a GPU.
+    """Up to how many rows a matvec is faster than few or the gemm, for every weight of some models, on a GPU.
 
     MODEL is the path of a .gguf file or NAME:QUANT of a synthetic one. Each type and shape is multiplied by 1, 2, 4, 8,
     16 and 32 rows in both ways with cold weights. The table that is written is called after the GPU; in the folder

@@ -34,10 +34,10 @@ def _check(device: Device, model: Model, *, kv: str = "f16", steps: int = 6, pro
 def _check_few(device: Device, model: Model, *, rows: int, kv: str = "f16") -> None:
     """A pass of a few rows, alone, after others and as a short prefill: the bits of single operations and of decode."""
     tokens = random_tokens(model, 2 * rows + 3, seed=51)
-    kinds = {"fused": {"fused": "on"}, "plain": {"fused": "off"}, "decoded": {"prefill": "sequential"}}
+    kinds = {"fused": ("on", "batched"), "plain": ("off", "batched"), "decoded": ("on", "sequential")}
     logits, kernels = {}, {}
-    for kind, settings in kinds.items():
-        s = session(device, model, context=len(tokens), kv=kv, **settings)
+    for kind, (fused, prefill) in kinds.items():
+        s = session(device, model, context=len(tokens), kv=kv, fused=fused, prefill=prefill)
         prompt, once, again = tokens[:3], tokens[3 : rows + 3], tokens[rows + 3 :]
         parts = [s.prefill(prompt, all_logits=True)]
         if kind == "decoded":

@@ -14,7 +14,7 @@ from engine.families import qwen3
 from engine.launch_log import Launch
 from engine.ops._crossover import read_table
 from harness.adapters import crossover as adapter
-from harness.adapters.crossover import recorded, shapes, table_name
+from harness.adapters.crossover import paths, recorded, shapes, table_name
 from harness.adapters.kernels import Recorded
 from harness.cli.main import zeroulp
 from harness.crossover import ROWS, Timed, crossovers, lines, table_text
@@ -33,7 +33,7 @@ def us(value: float) -> Spread:
 def times(*pairs: tuple[int, float, float], type_name: str = "Q4_K", outputs: int = 4096) -> list[Timed]:
     """Rows, microseconds of the matvec, microseconds of the gemm."""
     return [
-        Timed(type=type_name, outputs=outputs, cols=512, rows=rows, matvec=us(matvec), gemm=us(gemm))
+        Timed(type=type_name, outputs=outputs, cols=512, rows=rows, matvec=us(matvec), batch=us(gemm), path="gemm")
         for rows, matvec, gemm in pairs
     ]
 
@@ -84,7 +84,7 @@ def test_both_ways_are_launched_at_every_number_of_rows_over_all_weights(device:
     for (type_name, outputs, cols), weights in found.items():
         with ExitStack() as stack:
             step, places = recorded(device, weights, stack)
-            assert list(places) == [(rows, path) for rows in ROWS for path in ("matvec", "gemm")]
+            assert list(places) == [(rows, path) for rows in ROWS for path in paths(weights[0], rows)]
             assert sum(map(len, places.values())) == len(step.launches) == 2 * len(ROWS) * len(weights)
             for (rows, path), where in places.items():
                 launches = [step.launches[place] for place in where]
@@ -131,7 +131,10 @@ def test_times_go_to_their_rows_and_ways(device: Device, models: Models, monkeyp
     used = device.used_bytes()
     for (type_name, outputs, cols), weights in adapter.shapes(loaded).items():
         found = adapter._timed(device, weights)  # type: ignore[arg-type]
-        assert [(one.rows, one.matvec.median, one.gemm.median) for one in found] == [(n, n, 5.0) for n in ROWS]
+        assert [(one.rows, one.matvec.median, one.batch.median, one.path) for one in found] == [
+            (n, n, 5.0, paths(weights[0], n)[1]) for n in ROWS
+        ]
+        assert {one.path for one in found if 2 <= one.rows <= 8} == {"few" if weights[0].quantized else "gemm"}
         assert crossovers(found) == {(type_name, outputs, cols): 4}
     assert device.used_bytes() == used
     loaded.close()

@@ -43,7 +43,10 @@ def _check(
     }
     caches = {name: values(name, kv_heads, context, head_dim).astype(dtype) for name in ("keys", "values")}
     after = {name: cache.copy() for name, cache in caches.items()}
-    turned = oracle.exact(*(tensors[name] for name in INPUTS), position, eps=EPS, **after)
+    q, k, v, q_weight, k_weight, cos, sin = (tensors[name] for name in INPUTS)
+    turned = oracle.exact(
+        q, k, v, q_weight, k_weight, cos, sin, position, eps=EPS, keys=after["keys"], values=after["values"]
+    )
     place = np.array([position], np.int32)
     results = run(device, {**tensors, **caches, "position": place}, {}, _launch, grid_limit=grid_limit)
     what = f"heads_append {shape} {kind}"

@@ -30,7 +30,7 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="step-turns-the-first-half-forwards",
-        file="engine/kernels/step_heads.cuh",
+        file="engine/kernels/turned_head.cuh",
         old="first ? -other : other",
         new="other",
         checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
@@ -128,17 +128,17 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="appended-heads-turn-without-waiting-for-the-other-lanes",
-        file="engine/kernels/heads_append.cu",
-        old="weight[i]);\n  __syncwarp();\n",
-        new="weight[i]);\n",
+        file="engine/kernels/turned_head.cuh",
+        old="normed[lane + 32 * u] = x[u];\n  }\n  __syncwarp();\n",
+        new="normed[lane + 32 * u] = x[u];\n  }\n",
         checks=(f"{_KERNELS}heads_append.py::test_values[{{device}}-normal-float32]",),
         host_only=True,
     ),
     Fault(
-        name="appended-heads-turn-their-last-values-too",
+        name="appended-heads-turn-by-the-row-before",
         file="engine/kernels/heads_append.cu",
-        old="store(to + i, normed[i]);",
-        new="store(to + i, -normed[i]);",
+        old="const long long first = (long long)place * turn.pairs;",
+        new="const long long first = (long long)max(place - 1, 0) * turn.pairs;",
         checks=(f"{_KERNELS}heads_append.py::test_values[{{device}}-normal-float16]",),
     ),
     Fault(

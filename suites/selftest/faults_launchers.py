@@ -131,8 +131,8 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="auto-takes-the-matvec-for-every-batch",
         file="engine/ops/_matmul.py",
-        old='return "few" if weight.quantized and rows <= _few.ROWS else "gemm"',
-        new='return "matvec"',
+        old='path = "matvec" if rows <= most else batch_path(weight, rows)',
+        new='path = "matvec"',
         checks=(f"{_PATH}-auto-70-gemm-Q4_K]",),
         origin="10",
     ),
