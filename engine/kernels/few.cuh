@@ -8,6 +8,7 @@
 #include "tile_dots.cuh"
 
 static constexpr int FEW_ROWS = 8, FEW_DEPTH = 2, FEW_RESIDENT = 2;  // of a band; of a ring; blocks on a multiprocessor
+static constexpr int NARROW_ROWS = FEW_ROWS / STEP_CHUNKS;  // of which the chunks of a step fit into the columns together
 static_assert(FEW_ROWS == MATVEC_WARPS, "a warp folds the sums of one row");
 
 __device__ __forceinline__ int few_bands(int rows) { return (rows + FEW_ROWS - 1) / FEW_ROWS; }
@@ -84,55 +85,108 @@ template <class Op> struct StripWords {
   }
 };
 
-// A_c of this lane's two outputs and two rows; PART: which chunk of the step, `chunk`: which one of the stage. Elements 0
-// and 1 belong to output g, 2 and 3 to g + 8.
-template <class Op, int PART>
-__device__ __forceinline__ void few_sums(float (&a)[4], const unsigned char* slot, const FewStage& stage, int chunk) {
+// Chunk PART of a step in its slot: the tile, and which chunk of the tile.
+template <class Op> __device__ __forceinline__ const unsigned char* tile_of(const unsigned char* slot, int part) {
+  return Op::CHUNKS == 1 ? slot + part * Step<Op>::TILE_UNITS * PIECE_BYTES : slot;
+}
+template <class Op> __device__ __forceinline__ int place_of(int part) { return Op::CHUNKS == 1 ? 0 : part; }
+
+// Scales of outputs g and g + 8 in a chunk of a step, and what goes with them of two rows of the stage.
+template <class Op> struct FewTerms {
+  typename Op::Header header[2];
+  float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS];
+  int place;
+
+  __device__ __forceinline__ FewTerms(const unsigned char* slot, int part, const FewStage& stage, int row, int chunk)
+      : x_sums{}, place(place_of<Op>(part)) {
+    const int g = threadIdx.x % 32 / 4;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      header[i] = Op::header(TileRow<Op, STRIP_ROWS>{tile_of<Op>(slot, part), g + 8 * i});
+      spread(x_scales[i], stage.chunk_terms(stage.scales, row + i, chunk));
+      if (Op::MINIMA) spread(x_sums[i], stage.chunk_terms(stage.sums, row + i, chunk));
+    }
+  }
+  // Elements 0 and 1 belong to output g, 2 and 3 to g + 8; even ones to the first of the rows.
+  __device__ __forceinline__ void step(float (&a)[4], int b, const int (&low)[4], const int (&high)[4]) const {
+    const typename Op::Scale scale[2] = {Op::scale(header[0], place * CHUNK_BLOCKS + b),
+                                         Op::scale(header[1], place * CHUNK_BLOCKS + b)};
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      a[i] = Op::step(a[i], scale[i / 2], Op::dot(scale[i / 2], low[i], high[i]), x_scales[i % 2][b], x_sums[i % 2][b]);
+  }
+};
+
+template <class Op>
+__device__ __forceinline__ void strip_codes(unsigned (&to)[4], const unsigned char* slot, int part, int b) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  constexpr int PLACE = Op::CHUNKS == 1 ? 0 : PART;  // in the tile
-  const unsigned char* tile = slot + (PART - PLACE) * Step<Op>::TILE_UNITS * PIECE_BYTES;
-  const typename Op::Header header[2] = {Op::header(TileRow<Op, STRIP_ROWS>{tile, g}),
-                                         Op::header(TileRow<Op, STRIP_ROWS>{tile, g + 8})};
-  const StripWords<Op> first{tile, PLACE, g, t}, second{tile, PLACE, g + 8, t};
-  const unsigned* x = stage.chunk_codes(g, chunk);
-  float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {};
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    spread(x_scales[i], stage.chunk_terms(stage.scales, 2 * t + i, chunk));
-    if (Op::MINIMA) spread(x_sums[i], stage.chunk_terms(stage.sums, 2 * t + i, chunk));
-  }
-#pragma unroll
-  for (int i = 0; i < 4; i++) a[i] = 0.0f;
-#pragma unroll
-  for (int b = 0; b < CHUNK_BLOCKS; b++) {
-    const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
-    const typename Op::Scale scale[2] = {Op::scale(header[0], PLACE * CHUNK_BLOCKS + b),
-                                         Op::scale(header[1], PLACE * CHUNK_BLOCKS + b)};
-    unsigned weights[4];
-    float dot[4];
-    Op::codes(weights[0], weights[2], first, b, t);
-    Op::codes(weights[1], weights[3], second, b, t);
-    tile_dots<Op>(dot, weights, codes, scale);
-#pragma unroll
-    for (int i = 0; i < 4; i++) a[i] = Op::step(a[i], scale[i / 2], dot[i], x_scales[i % 2][b], x_sums[i % 2][b]);
-  }
+  Op::codes(to[0], to[2], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g, t}, b, t);
+  Op::codes(to[1], to[3], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g + 8, t}, b, t);
 }
 
-template <class Op, int PART>
-__device__ __forceinline__ void put_few_sums(const unsigned char* slot, const FewStage& stage, int strip, int chunk) {
-  const int output = strip * STRIP_ROWS + threadIdx.x % 32 / 4, row = 2 * (threadIdx.x % 4);
-  float a[4];
-  few_sums<Op, PART>(a, slot, stage, chunk);
+__device__ __forceinline__ void put_sums(const FewStage& stage, int strip, int chunk, int row, const float (&a)[4]) {
+  const int output = strip * STRIP_ROWS + threadIdx.x % 32 / 4;
 #pragma unroll
   for (int i = 0; i < 4; i++)
     if (row + i % 2 < stage.rows) stage.chunk_sums(chunk, row + i % 2)[output + i / 2 * 8] = a[i];
 }
 
+// A_c of chunk PART of a step, for up to eight rows.
+template <class Op, int PART>
+__device__ __forceinline__ void put_chunk(const unsigned char* slot, const FewStage& stage, int strip, int chunk) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  const unsigned* x = stage.chunk_codes(g, chunk);
+  const FewTerms<Op> terms(slot, PART, stage, 2 * t, chunk);
+  float a[4] = {};
+#pragma unroll
+  for (int b = 0; b < CHUNK_BLOCKS; b++) {
+    const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
+    unsigned weights[4];
+    int low[4] = {}, high[4] = {};
+    strip_codes<Op>(weights, slot, PART, b);
+    add_products<Op>(low, high, weights, codes);
+    terms.step(a, b, low, high);
+  }
+  put_sums(stage, strip, chunk, 2 * t, a);
+}
+
+// A_c of both chunks of a step, or of the first of them, for up to four rows: columns 0 .. 3 of the products are the rows
+// in the first chunk, 4 .. 7 the rows in the second. So a lane folds the blocks of one chunk only.
+template <class Op>
+__device__ __forceinline__ void put_both(const unsigned char* slot, const FewStage& stage, int strip, int chunk, int parts) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  const unsigned* x = stage.chunk_codes(g % NARROW_ROWS, chunk + min(g / NARROW_ROWS, parts - 1));
+  int low[CHUNK_BLOCKS][4] = {}, high[CHUNK_BLOCKS][4] = {};
+#pragma unroll
+  for (int part = 0; part < STEP_CHUNKS; part++) {
+    if (part == parts) break;
+    const bool mine = g / NARROW_ROWS == part;
+#pragma unroll
+    for (int b = 0; b < CHUNK_BLOCKS; b++) {
+      const unsigned codes[2] = {mine ? x[8 * b + t] : 0, mine ? x[8 * b + 4 + t] : 0};
+      unsigned weights[4];
+      strip_codes<Op>(weights, slot, part, b);
+      add_products<Op>(low[b], high[b], weights, codes);
+    }
+  }
+  const int part = t / 2, row = 2 * (t % 2), there = min(part, parts - 1);
+  const FewTerms<Op> terms(slot, there, stage, row, chunk + there);
+  float a[4] = {};
+#pragma unroll
+  for (int b = 0; b < CHUNK_BLOCKS; b++) terms.step(a, b, low[b], high[b]);
+  if (part < parts) put_sums(stage, strip, chunk + part, row, a);
+}
+
 // The two chunks of a step, or the one of them that there is; `ends`: chunks of the span.
 template <class Op>
 __device__ __forceinline__ void put_step(const unsigned char* slot, const FewStage& stage, int strip, int step, int ends) {
-  put_few_sums<Op, 0>(slot, stage, strip, STEP_CHUNKS * step);
-  if (STEP_CHUNKS * step + 1 < ends) put_few_sums<Op, 1>(slot, stage, strip, STEP_CHUNKS * step + 1);
+  const int chunk = STEP_CHUNKS * step;
+  if (stage.rows <= NARROW_ROWS) {
+    put_both<Op>(slot, stage, strip, chunk, min(STEP_CHUNKS, ends - chunk));
+    return;
+  }
+  put_chunk<Op, 0>(slot, stage, strip, chunk);
+  if (chunk + 1 < ends) put_chunk<Op, 1>(slot, stage, strip, chunk + 1);
 }
 
 // Every item of `work`: its strips (1, 2 or 4) for its band of rows. All threads take part and execute pdl_wait.

@@ -166,7 +166,7 @@ def check_rows_alone(device: Device, type_name: str) -> None:
 
 def check_bands(device: Device, type_name: str) -> None:
     """Any number of rows at once, up to a band of eight and past it, of widths that a block holds whole or in spans."""
-    short = 0 if type_name.endswith("_K") else 96  # the last step then has one chunk
+    short = 0 if type_name.endswith("_K") else 160  # the last step then has one chunk
     for cols, rows in ((256, 8), (768, 5), (2304, 3), (4864, 8), (8448, 9)):
         x = values(rows, cols - short, seed=6)
         product = case(device, weight(type_name, 49, cols - short, seed=6), x)
