@@ -51,7 +51,7 @@ struct FewStage {
     }
   }
   // The first `rows` of TOGETHER rows, `count` items of each; to_pitch: of the type that `to` points to.
-  static constexpr int TOGETHER = 4;  // on their way
+  static constexpr int TOGETHER = 2;  // on their way; more of them would leave too few registers
   template <class To, class T>
   static __device__ __forceinline__ void fill_rows(To* to, int to_pitch, const T* from, int pitch, int rows, int count) {
     for (int i = threadIdx.x; i < count; i += MATVEC_THREADS) {
