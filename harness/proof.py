@@ -80,6 +80,8 @@ class Prover:
         self._oracle = oracle
         self._pairs = [toggle for toggle, (_, _, name) in PAIRS.items() if only in ("", name)]
         self._with_oracle = only in ("", ORACLE)
+        if verify > tokens.tail:
+            raise ValueError(f"verify {verify}: the proof decodes {tokens.tail} tokens, more rows cannot be compared")
         self._verify = verify if only in ("", VERIFIED) else 0
         self._twins = {
             toggle: self._twin(open_twin(flipped(toggles, toggle)))
@@ -105,7 +107,7 @@ class Prover:
 
     def _verified(self, own: Evidence, when: When) -> Check:
         """The last tokens once more, all in one pass instead of one after the other."""
-        rows = min(self._verify, self._tokens.tail)
+        rows = self._verify
         self._engine.truncate(len(self._tokens.ids) - rows)
         logits = self._engine.verify(self._tokens.ids[-rows:])
         passed = Evidence(logits=logits, engaged=dict(self._engine.engaged()))

@@ -121,8 +121,11 @@ def ending(error: Exception) -> tuple[Status, str]:
 
 
 def row_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
-    """As long as the row's own prompt and answer, up to a length that every path can be compared at in seconds."""
-    decoded = min(row.shape.generated, PROOF_DECODE)
+    """As long as the row's own prompt and answer, up to a length that every path can be compared at in seconds.
+
+    Not fewer are decoded than the row verifies at once: all of those have to be compared.
+    """
+    decoded = min(row.shape.generated, max(PROOF_DECODE, row.shape.verify))
     prefilled = min(row.shape.prompt, PROOF_PREFILL, row.shape.context - decoded)
     return proof_tokens(vocab, prefilled=prefilled, decoded=decoded)
 

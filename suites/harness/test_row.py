@@ -88,6 +88,15 @@ def test_rows_verified_at_once_are_proven_too(model: ModelFile, cache: Path) -> 
     assert (made.metrics.verify, made.metrics.verify_ratio) == (None, None)  # an emulated time is none
 
 
+@pytest.mark.parametrize("rows", [9, 16])
+def test_all_rows_of_a_timed_pass_are_proven(model: ModelFile, cache: Path, rows: int) -> None:
+    """A pass of more rows than a proof usually decodes takes other paths from some number on."""
+    made = row(model, cache, shape=Shape(prompt=9, generated=20, context=32, verify=rows), chunk=16)
+    assert (made.status, made.reason) == ("ok", "")
+    found = [(check.status, check.values) for check in made.proof if check.name == VERIFIED]
+    assert found == [("passed", rows * 512)] * 2
+
+
 class EvenTimer:
     """Whatever is done takes 1.6 s, so that little is warm-up enough."""
 
