@@ -44,12 +44,13 @@ class Proven:
 
     @property
     def verdict(self) -> tuple[Status, str]:
-        """Status and one line: bits that differ come first, then a GPU that was slowed down."""
+        """Status and one line: bits that differ come first, then a GPU that was slowed down, then one not at rest."""
         failed = next((check for check in self.proof if check.status == "failed"), None)
         if failed is not None:
             reason = f"{failed.name} ({failed.when}): {failed.reason}"
             return "parity_failed", f"{reason} [check {check_id(self.key, failed)}]"
-        return ("throttled", self.measured.throttled) if self.measured.throttled else ("ok", "")
+        measured = self.measured
+        return ("throttled", measured.throttled) if measured.throttled else ("ok", measured.warm_up)
 
 
 def prove_and_measure(
