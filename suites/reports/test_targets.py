@@ -103,6 +103,17 @@ def test_report_and_command_show_them_and_the_exit_code_stays(
     assert "1 of 2 targets met; a missed target does not change the exit code" in said
 
 
+@pytest.mark.parametrize(("must", "aim"), [(0.0, None), (-1.0, None), (1.0, 0.0)])
+def test_a_stored_target_of_nothing_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], must: float, aim: float | None
+) -> None:
+    folder = stored(tmp_path / "run", [timed(0), timed(1)], target(must, aim))
+    assert zeroulp(["report", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"zeroulp: {folder / PLAN}: not a plan that can be read (Expected `float` > 0.0 - at ")
+    assert said.count("\n") == 1
+
+
 def test_json_has_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = stored(tmp_path / "run", [timed(0), timed(1)], target(10_000.0, 12_000.0))
     assert zeroulp(["report", str(folder), "--json"]) == 0
