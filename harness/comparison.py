@@ -117,8 +117,11 @@ def row_of(found: Comparison, key: str) -> RowPair:
 
 
 def _by_key(run: StoredRun) -> dict[str, Row | PlannedRow]:
+    """In the order of the run. One that was merged can have a key more than once: the row that ended worst counts."""
     rows: list[Row | PlannedRow] = [*run.rows, *run.missing]
-    return {row.key: row for row in rows}
+    rank = {"ok": 0, "parity_failed": 2}
+    worst = {row.key: row for row in sorted(rows, key=lambda row: rank.get(_status(row), 1))}
+    return {row.key: worst[row.key] for row in rows}
 
 
 def _pair(key: str, a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> RowPair:

@@ -63,6 +63,18 @@ def test_rows_are_joined_by_what_is_measured_not_by_their_ids(tmp_path: Path) ->
     assert FIRST.toggles["kv"] != PLAN[4].toggles["kv"]
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_of_a_configuration_that_a_merged_run_has_twice_the_worst_counts(tmp_path: Path, last: bool) -> None:
+    failed = bad(msgspec.structs.replace(FIRST, id="of other code"), "parity_failed", "why")
+    rows = [ok(FIRST), failed] if last else [failed, ok(FIRST)]
+    plan = [FIRST, msgspec.structs.replace(FIRST, id=failed.id)]
+    left = write_run(tmp_path / "a", [ok(FIRST)])
+    right = write_run(tmp_path / "b", rows, plan=plan if last else plan[::-1])
+    found = compare_runs(read_run(left), read_run(right))
+    assert [(row.a, row.b) for row in found.rows] == [("ok", "parity_failed")]
+    assert found.exit_code == 1
+
+
 def test_rows_of_one_run_alone_are_listed(tmp_path: Path) -> None:
     found = compared(tmp_path, [ok(FIRST), ok(SECOND)], [ok(SECOND), ok(PLAN[2])])
     assert {row.key: row.found for row in found.rows} == {

@@ -78,8 +78,8 @@ WHERE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="compare-joins-rows-by-their-ids",
         file="harness/comparison.py",
-        old="return {row.key: row for row in rows}",
-        new="return {row.id: row for row in rows}",
+        old="return {row.key: worst[row.key] for row in rows}",
+        new="return {row.id: worst[row.key] for row in rows}",
         checks=(f"{_COMPARE}test_rows_are_joined_by_what_is_measured_not_by_their_ids",),
     ),
     Fault(
