@@ -51,7 +51,10 @@ TARGET_FAULTS: tuple[Fault, ...] = (
         name="rows-at-once-are-compared-with-themselves",
         file="harness/proof.py",
         old="decoded = Evidence(logits=own.logits[-rows:], engaged=own.engaged)",
-        new="decoded = Evidence(logits=logits, engaged=own.engaged)",
+        new=(
+            "self._engine.truncate(len(self._tokens.ids) - rows)\n"
+            "        decoded = Evidence(logits=self._engine.verify(self._tokens.ids[-rows:]), engaged=own.engaged)"
+        ),
         checks=(f"{_PROOF}test_one_ulp_of_rows_at_once_fails",),
     ),
     Fault(
