@@ -13,6 +13,7 @@ import msgspec
 
 from harness.check_id import check_id
 from harness.errors import BadCall
+from harness.merge import worst_by_key
 from harness.progress import row_name
 from harness.schema import Check, Environment, PlannedRow, Record, Row, Samples, Spread
 from harness.store import StoredRun
@@ -117,10 +118,9 @@ def row_of(found: Comparison, key: str) -> RowPair:
 
 
 def _by_key(run: StoredRun) -> dict[str, Row | PlannedRow]:
-    """In the order of the run. One that was merged can have a key more than once: the row that ended worst counts."""
+    """In the order of the run."""
     rows: list[Row | PlannedRow] = [*run.rows, *run.missing]
-    rank = {"ok": 0, "parity_failed": 2}
-    worst = {row.key: row for row in sorted(rows, key=lambda row: rank.get(_status(row), 1))}
+    worst = worst_by_key(rows, _status)
     return {row.key: worst[row.key] for row in rows}
 
 
