@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from harness.check_names import AT_DEPTH, ORACLE, VERIFIED
+from harness.check_names import AT_DEPTH, ORACLE, PAIRS, VERIFIED
 from harness.command_proof import ORACLES
 from harness.schema import FOREIGN, Ceiling, Check, Row, When
 from harness.store import StoredRun
@@ -134,7 +134,7 @@ def decide(run: StoredRun) -> Verdict:
     )
 
 
-OWED = ("graph = direct", "batched = sequential", ORACLE)  # the comparisons of every row
+OWED = (PAIRS["graph"][2], PAIRS["prefill"][2], ORACLE)  # the comparisons of every row
 
 
 def outcome(row: Row, ceilings: Sequence[Ceiling]) -> Outcome:
