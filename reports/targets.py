@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from harness.store import PLAN, StoredRun, read_run
+from harness.store import StoredRun
 from harness.targets import FIGURES, Judged, judge
 from harness.words import plural
 from reports.text import one_line
@@ -89,11 +88,6 @@ def _reason(judged: Judged, result: str, text: str) -> str:
     if result == "proven":
         return judged.unfit or "the row has no such figure"
     return f"the row is {result}" + (f" ({text})" if text else "")
-
-
-def stored(folder: Path) -> tuple[Held, ...]:
-    """Of a run folder; none where it holds no rows."""
-    return held(read_run(folder)) if (folder / PLAN).exists() else ()
 
 
 def summary(found: Sequence[Held]) -> str:
