@@ -13,6 +13,7 @@ import msgspec
 
 from harness.check_id import check_id
 from harness.errors import BadCall
+from harness.merge import worst_by_key
 from harness.progress import row_name
 from harness.schema import Check, Environment, PlannedRow, Record, Row, Samples, Spread
 from harness.store import StoredRun
@@ -56,6 +57,7 @@ class RowPair(Record, frozen=True, kw_only=True):
     checks: tuple[str, ...] = ()  # each with its id, and what it gave on both sides
     figures: tuple[Figure, ...] = ()
     moved: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # those of `moved` that say that B shows less than A: a check, or values of one
 
 
 class Comparison(Record, frozen=True, kw_only=True):
@@ -75,13 +77,18 @@ class Comparison(Record, frozen=True, kw_only=True):
         return sum(row.found == "only a" and row.a != "not_applicable" for row in self.rows)
 
     @property
+    def less(self) -> int:
+        """Rows of both that are called ok in both, with less of a proof in B."""
+        return sum(row.a == row.b == "ok" and bool(row.lost) for row in self.rows)
+
+    @property
     def exit_code(self) -> int:
-        """1 if B lacks the proof of a row that A has; 3 if none is in both, or B lacks one of A or of its own plan."""
+        """1 if B lacks the proof of a row that A has; 3 if it shows less of one, lacks a row, or none is in both."""
         both = [row for row in self.rows if row.found == "both"]
         if any(row.a == "ok" and row.b != "ok" for row in both):
             return 1
         unmade = any(row.b == NOT_RUN for row in self.rows)
-        return 3 if not both or unmade or (self.vanished and not self.shared) else 0
+        return 3 if not both or self.less or unmade or (self.vanished and not self.shared) else 0
 
 
 def compare_runs(a: StoredRun, b: StoredRun, *, shared: bool = False) -> Comparison:
@@ -111,14 +118,17 @@ def row_of(found: Comparison, key: str) -> RowPair:
 
 
 def _by_key(run: StoredRun) -> dict[str, Row | PlannedRow]:
+    """In the order of the run."""
     rows: list[Row | PlannedRow] = [*run.rows, *run.missing]
-    return {row.key: row for row in rows}
+    worst = worst_by_key(rows, _status)
+    return {row.key: worst[row.key] for row in rows}
 
 
 def _pair(key: str, a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> RowPair:
     either = a or b
     assert either is not None
     figures = tuple(_figures(_metrics(a), _metrics(b)))
+    lost = tuple(_lost(a.proof, b.proof)) if isinstance(a, Row) and isinstance(b, Row) else ()
     return RowPair(
         key=key,
         label=f"{row_name(either)}, {either.device}",
@@ -130,7 +140,8 @@ def _pair(key: str, a: Row | PlannedRow | None, b: Row | PlannedRow | None) -> R
         samples=tuple(_samples(a, b)),
         checks=tuple(_checks(key, a, b)),
         figures=figures,
-        moved=tuple(_moved(a, b, figures)) if a is not None and b is not None else (),
+        moved=tuple(dict.fromkeys((*_moved(a, b, figures), *lost))) if a is not None and b is not None else (),
+        lost=lost,
     )
 
 
@@ -153,7 +164,22 @@ def _moved_checks(a: Iterable[Check], b: Iterable[Check]) -> Iterable[str]:
     for at in dict.fromkeys((*before, *now)):
         was, is_ = before.get(at, "not there"), now.get(at, "not there")
         if was != is_:
-            yield f"{at[0]} ({at[1]}): {was} became {is_}"
+            yield _became(at, was, is_)
+
+
+def _lost(a: Iterable[Check], b: Iterable[Check]) -> Iterable[str]:
+    """Of the checks that A passed, those that B did not pass, or passed over fewer values."""
+    now = {(check.name, check.when): check for check in b}
+    for check in (check for check in a if check.status == "passed"):
+        at = check.name, check.when
+        if at not in now or now[at].status != "passed":
+            yield _became(at, check.status, now[at].status if at in now else "not there")
+        elif now[at].values < check.values:
+            yield _became(at, f"{check.values} values compared", str(now[at].values))
+
+
+def _became(at: tuple[str, str], was: str, is_: str) -> str:
+    return f"{at[0]} ({at[1]}): {was} became {is_}"
 
 
 def _figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[Figure]:
@@ -191,7 +217,11 @@ def _range(figure: object) -> tuple[float, float] | None:
 
 
 def _status(row: Row | PlannedRow | None) -> str:
-    return "" if row is None else row.status if isinstance(row, Row) else NOT_RUN
+    """A row that is called ok over a check that failed is not."""
+    if not isinstance(row, Row):
+        return "" if row is None else NOT_RUN
+    failed = any(check.status == "failed" for check in row.proof)
+    return "parity_failed" if row.status == "ok" and failed else row.status
 
 
 def _proof(row: Row | PlannedRow | None) -> str:

@@ -7,6 +7,7 @@ launches by their order, and every name must be the one that was launched.
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -76,13 +77,21 @@ def parse(text: str, *, code: int = 0) -> list[Counted]:
         if row.get("Metric Name") != METRIC:
             continue
         value, unit = (row.get("Metric Value") or "").replace(",", ""), row.get("Metric Unit") or ""
-        try:
-            found.append(Counted(kernel=row["Kernel Name"].partition("(")[0], read_bytes=float(value) * UNITS[unit]))
-        except (ValueError, KeyError):
-            raise Unreadable(f"ncu printed {METRIC} as {value!r} {unit!r}, expected a number of bytes") from None
+        read = _bytes(value, unit)
+        if not 0 <= read < math.inf:
+            raise Unreadable(f"ncu printed {METRIC} as {value!r} {unit!r}, expected a number of bytes")
+        found.append(Counted(kernel=(row.get("Kernel Name") or "").partition("(")[0], read_bytes=read))
     if not found:
         raise Unreadable(f"ncu printed no {METRIC}")
     return found
+
+
+def _bytes(value: str, unit: str) -> float:
+    """NaN for what is none."""
+    try:
+        return float(value) * UNITS[unit]
+    except (ValueError, KeyError):
+        return math.nan
 
 
 def joined(counted: Sequence[Counted], launched: Sequence[str]) -> list[float]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,9 @@ from harness.store import (
     write_record,
 )
 
+Kind = TypeVar("Kind", bound=Row | PlannedRow)
+RANK = {"ok": 0, "parity_failed": 2}  # of a status; every other one lies between
+
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
@@ -34,6 +38,11 @@ class Merged:
     rows: int  # lines kept
     repeated: int  # lines that several runs had, kept once
     problems: tuple[str, ...]
+
+
+def worst_by_key(rows: Iterable[Kind], status: Callable[[Kind], str]) -> dict[str, Kind]:
+    """A merged run can hold a configuration more than once: the row that ended worst stands for it."""
+    return {row.key: row for row in sorted(rows, key=lambda row: RANK.get(status(row), 1))}
 
 
 def merge_runs(runs: Sequence[Path], target: Path, *, command: str) -> Merged:

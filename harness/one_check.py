@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from harness.adapters import models
 from harness.adapters.devices import opened
@@ -18,7 +19,7 @@ from harness.errors import BadCall
 from harness.matrix import ModelChoice, expand
 from harness.proof import flipped
 from harness.proven import prove_one, row_tokens
-from harness.schema import FOREIGN, Check, Plan, PlannedRow
+from harness.schema import FOREIGN, Check, Plan, PlannedRow, When
 from harness.words import plural
 
 
@@ -36,6 +37,9 @@ def run_check(plan: Plan, wanted: CheckId, *, cache: Path) -> Made:
     row = find_row(plan, wanted.key)
     if row.device == FOREIGN:
         raise BadCall(f"an engine that is not ours made this row: make it again with: {plan.command}")
+    if (wanted.word, wanted.when) not in checks_of(row):
+        known = ", ".join(sorted(f"{word}:{when}" for word, when in checks_of(row)))
+        raise BadCall(f"check {wanted.word}:{wanted.when}: row {row.key} has none, expected one of {known}")
     path = _model_path(plan, row, cache)
     with opened(row.device, cache) as device, LoadedModel(device, models.open_file(path)) as loaded:
         check = prove_one(loaded, row, wanted.name, wanted.when, cache=cache)
@@ -54,6 +58,13 @@ def run_check(plan: Plan, wanted: CheckId, *, cache: Path) -> Made:
         str(tokens.tail),
     ]
     return Made(row=row, check=check, where=shlex.join(words))
+
+
+def checks_of(row: PlannedRow) -> tuple[tuple[str, When], ...]:
+    """Each as the word of its id and when it is made."""
+    both = (*PAIRS, "oracle", *(("verify",) if row.shape.verify else ()))
+    deep: tuple[tuple[str, When], ...] = (("depth", "after"),) if row.shape.depth else ()
+    return (*((word, when) for word in both for when in get_args(When)), *deep)
 
 
 def _side(row: PlannedRow, toggles: Mapping[str, str | int]) -> str:

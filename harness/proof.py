@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.adapters.protocol import Engine, Logits
+from harness.adapters.protocol import Engine, Logits, Tokens
 from harness.check_names import AT_DEPTH, ORACLE, PAIRS, VERIFIED
 from harness.compare import Comparison, compare
 from harness.schema import Check, Path, When
@@ -80,6 +80,8 @@ class Prover:
         self._oracle = oracle
         self._pairs = [toggle for toggle, (_, _, name) in PAIRS.items() if only in ("", name)]
         self._with_oracle = only in ("", ORACLE)
+        if verify > tokens.tail:
+            raise ValueError(f"verify {verify}: the proof decodes {tokens.tail} tokens, more rows cannot be compared")
         self._verify = verify if only in ("", VERIFIED) else 0
         self._twins = {
             toggle: self._twin(open_twin(flipped(toggles, toggle)))
@@ -105,13 +107,9 @@ class Prover:
 
     def _verified(self, own: Evidence, when: When) -> Check:
         """The last tokens once more, all in one pass instead of one after the other."""
-        rows = min(self._verify, self._tokens.tail)
-        self._engine.truncate(len(self._tokens.ids) - rows)
-        logits = self._engine.verify(self._tokens.ids[-rows:])
-        passed = Evidence(logits=logits, engaged=dict(self._engine.engaged()))
+        rows = self._verify
         decoded = Evidence(logits=own.logits[-rows:], engaged=own.engaged)
-        value = str(self._toggles["graph"])
-        return judge(VERIFIED, when, passed, decoded, toggle="graph", values=(value, value))
+        return self._in_one_pass(VERIFIED, when, len(self._tokens.ids) - rows, self._tokens.ids[-rows:], decoded)
 
     def at_depth(self, position: int) -> Check:
         """Behind `position` tokens that the timed loop has left in the cache: some decoded, then all in one pass.
@@ -127,10 +125,14 @@ class Prover:
         self._engine.truncate(position)
         one_by_one = np.concatenate([self._engine.decode(token)[None] for token in tokens])
         decoded = Evidence(logits=one_by_one, engaged=dict(self._engine.engaged()))
+        return self._in_one_pass(AT_DEPTH, "after", position, tokens, decoded)
+
+    def _in_one_pass(self, name: str, when: When, position: int, tokens: Tokens, decoded: Evidence) -> Check:
+        """`tokens` once more from `position` on, all at once, held against the same ones decoded."""
         self._engine.truncate(position)
         passed = Evidence(logits=self._engine.verify(tokens), engaged=dict(self._engine.engaged()))
         value = str(self._toggles["graph"])
-        return judge(AT_DEPTH, "after", passed, decoded, toggle="graph", values=(value, value))
+        return judge(name, when, passed, decoded, toggle="graph", values=(value, value))
 
     def _pair(self, toggle: str, own: Evidence, when: When) -> Check:
         left_value, right_value, name = PAIRS[toggle]

@@ -44,12 +44,13 @@ class Proven:
 
     @property
     def verdict(self) -> tuple[Status, str]:
-        """Status and one line: bits that differ come first, then a GPU that was slowed down."""
+        """Status and one line: bits that differ come first, then a GPU that was slowed down, then one not at rest."""
         failed = next((check for check in self.proof if check.status == "failed"), None)
         if failed is not None:
             reason = f"{failed.name} ({failed.when}): {failed.reason}"
             return "parity_failed", f"{reason} [check {check_id(self.key, failed)}]"
-        return ("throttled", self.measured.throttled) if self.measured.throttled else ("ok", "")
+        measured = self.measured
+        return ("throttled", measured.throttled) if measured.throttled else ("ok", measured.warm_up)
 
 
 def prove_and_measure(
@@ -121,8 +122,11 @@ def ending(error: Exception) -> tuple[Status, str]:
 
 
 def row_tokens(row: PlannedRow, vocab: int) -> ProofTokens:
-    """As long as the row's own prompt and answer, up to a length that every path can be compared at in seconds."""
-    decoded = min(row.shape.generated, PROOF_DECODE)
+    """As long as the row's own prompt and answer, up to a length that every path can be compared at in seconds.
+
+    Not fewer are decoded than the row verifies at once: all of those have to be compared.
+    """
+    decoded = min(row.shape.generated, max(PROOF_DECODE, row.shape.verify))
     prefilled = min(row.shape.prompt, PROOF_PREFILL, row.shape.context - decoded)
     return proof_tokens(vocab, prefilled=prefilled, decoded=decoded)
 

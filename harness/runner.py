@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from typing import Literal
 
 import msgspec
 
+from harness.child import ending as in_words
+from harness.child import stop
 from harness.job import Job
 
 WORKER = (sys.executable, "-P", "-m", "harness.worker")  # -P: never the packages of the working directory
@@ -130,22 +131,17 @@ def _finished(item: _Running, ending: Literal["died", "timed out"], reason: str,
 
 def _death(code: int, log: Path) -> str:
     """One line: the signal or exit status, and the last thing it said."""
-    if code < 0:
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-        how = f"killed by {name}"
-        if -code == signal.SIGKILL:
-            how += " (the kernel does this when memory runs out)"
-    else:
-        how = f"exit status {code} without an answer"
+    how = in_words(code)
+    if code >= 0:
+        how += " without an answer"
+    elif -code == signal.SIGKILL:
+        how += " (the kernel does this when memory runs out)"
     tail = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip().splitlines()
     return f"{how}; {tail[-1].strip()}" if tail else how
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):  # it ended by itself meanwhile
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    stop(process)
     _close(process)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -210,14 +210,17 @@ class Imported(Record, frozen=True, kw_only=True):
     facts: dict[str, str | int | float | bool | None] = {}  # settings and further figures that the file gives
 
 
+AboveZero = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Target(Record, frozen=True, kw_only=True):
     """A figure that some rows must reach, and one they aim at; in which unit, harness.targets.FIGURES says."""
 
     name: str  # for people
     where: str  # as `--where` has it: the rows it is for
     figure: str  # a field of Metrics
-    must: float
-    aim: float | None = None
+    must: AboveZero
+    aim: AboveZero | None = None
     rows: tuple[str, ...] = ()  # ids, once they are planned
 
 

@@ -63,7 +63,7 @@ def run_sweep(sweep: Sweep, progress: SweepProgress) -> Path:
         planned = plan_rows(sweep, configs, probe, progress)
         peers = open_peers(sweep, planned, folder, progress)
         made = environment(sweep.device, probe, command=sweep.command)
-        _write_plan(sweep, folder, planned)
+        _write_plan(sweep, folder, planned, progress)
         write_record(folder / ENVIRONMENT, made)
     except BaseException:
         if sweep.resume is None:
@@ -100,7 +100,7 @@ def probe_device(sweep: Sweep, logs: Path, progress: SweepProgress) -> Probe:
     raise BadCall(f"device {sweep.device}: no answer")
 
 
-def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[Planned]) -> None:
+def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[Planned], progress: SweepProgress) -> None:
     rows = tuple(item.row for item in planned)
     plan = Plan(
         started=utc_now(),
@@ -114,6 +114,11 @@ def _write_plan(sweep: Sweep, folder: Path, planned: Sequence[Planned]) -> None:
         repeats=sweep.repeats,
         peer=f"{PROGRAM}={sweep.peer}" if sweep.peer else "",
     )
+    kept = {target.name for target in plan.targets}
+    left = [target.name for target in sweep.config.targets if target.name not in kept]
+    named = ", ".join(left)
+    if left:
+        progress.say(f"targets without a row in this run: {len(left)} of {len(kept) + len(left)} ({named})")
     write_record(folder / PLAN, plan)
 
 

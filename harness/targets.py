@@ -11,8 +11,10 @@ from typing import Literal
 import msgspec
 
 from harness.errors import BadCall
+from harness.sampling import is_median
 from harness.schema import Metrics, PlannedRow, Row, Spread, Target
 from harness.where import fields, parse_where
+from harness.words import plural
 
 State = Literal["aim met", "met", "missed", "not measured"]
 
@@ -49,6 +51,7 @@ class Judged:
     value: float
     low: float
     high: float
+    unfit: str = ""  # why a figure that is there does not count
 
     def over(self, wanted: float) -> float:
         """By how much the figure is better than `wanted`, as a share of it; below zero if it is worse."""
@@ -74,14 +77,22 @@ def judge(target: Target, row: Row | None, *, row_id: str) -> Judged:
     if figure is None:
         raise BadCall(f"target {target.name!r}: no figure {target.figure!r}, expected one of {', '.join(FIGURES)}")
     found = figure.of(row.metrics) if row is not None and row.metrics is not None else None
-    if found is None:
+    unfit = _unfit(found, figure)
+    if found is None or unfit:
         nan = math.nan
-        return Judged(target=target, row=row_id, state="not measured", value=nan, low=nan, high=nan)
+        return Judged(target=target, row=row_id, state="not measured", value=nan, low=nan, high=nan, unfit=unfit)
     value, low, high = (found.median, found.min, found.max) if isinstance(found, Spread) else (found, found, found)
     state: State = "met" if _reaches(value, target.must, figure) else "missed"
     if state == "met" and target.aim is not None and _reaches(value, target.aim, figure):
         state = "aim met"
     return Judged(target=target, row=row_id, state=state, value=value, low=low, high=high)
+
+
+def _unfit(found: Spread | float | None, figure: Figure) -> str:
+    """A NaN counts: it reaches nothing."""
+    if not isinstance(found, Spread) or math.isnan(found.median) or is_median(found.median, found.samples):
+        return ""
+    return f"{found.median:,g} {figure.unit} is not the median of its {plural(len(found.samples), 'sample')}"
 
 
 def _reaches(value: float, wanted: float, figure: Figure) -> bool:

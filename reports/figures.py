@@ -11,7 +11,7 @@ from harness.schema import Environment
 from harness.store import PLAN, read_environment, read_run
 from reports import markdown
 from reports.document import Block, Paragraph, Table
-from reports.frames import row_frame
+from reports.frames import row_frame, timed_rows
 from reports.profile import pairs
 from reports.reproduce import typed
 from reports.sections import profile, throughput
@@ -53,8 +53,7 @@ def _blocks(folder: Path) -> list[Block]:
 
 def _rows(folder: Path) -> list[Block]:
     run = read_run(folder)
-    found, rows = held(run), row_frame(run)
-    timed = rows[rows["decode_tps_median"].notna() | rows["prefill_tps_median"].notna()]
+    found, timed = held(run), timed_rows(row_frame(run))
     return [
         Paragraph(text=f"{decide(run).headline}."),
         *(targets_section.section(found).blocks if found else ()),

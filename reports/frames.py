@@ -47,6 +47,11 @@ def row_frame(run: StoredRun) -> pd.DataFrame:
     return frame.assign(place=frame["id"].map(order)).sort_values("place", kind="stable").reset_index(drop=True)
 
 
+def timed_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Those that stored a speed."""
+    return frame[frame["decode_tps_median"].notna() | frame["prefill_tps_median"].notna()]
+
+
 def check_frame(run: StoredRun) -> pd.DataFrame:
     """One line per comparison of a row, with the row's id."""
     lines = [

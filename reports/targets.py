@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from harness.store import PLAN, StoredRun, read_run
+from harness.store import StoredRun
 from harness.targets import FIGURES, Judged, judge
 from harness.words import plural
 from reports.text import one_line
@@ -18,7 +17,7 @@ HEADINGS = ("target", "figure", "least, most", "must", "aim", "")
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """One target and one of its rows, with the reason if there is no figure."""
+    """One target and one of its rows, with the reason if there is no figure, or what is to be said of the row."""
 
     judged: Judged
     reason: str
@@ -26,9 +25,13 @@ class Held:
     @property
     def words(self) -> str:
         """Met or missed, and by how much."""
-        judged, target = self.judged, self.judged.target
-        if judged.state == "not measured":
+        if self.judged.state == "not measured":
             return f"? not measured: {self.reason}"
+        return "; ".join(text for text in (self._by_how_much, self.reason) if text)
+
+    @property
+    def _by_how_much(self) -> str:
+        judged, target = self.judged, self.judged.target
         if judged.state == "missed":
             return f"✗ missed by {percent(-100 * judged.over(target.must))}"
         if judged.state == "aim met" and target.aim is not None:
@@ -60,7 +63,7 @@ class Held:
             "must": target.must,
             "aim": target.aim,
             "state": judged.state,
-            "reason": "" if measured else self.reason,
+            "reason": self.reason,
         }
 
 
@@ -74,19 +77,17 @@ def held(run: StoredRun) -> tuple[Held, ...]:
             row = stored.get(name)
             result = outcome(row, ceilings) if row is not None else "missing"
             judged = judge(target, row if result == "proven" else None, row_id=name)
-            found.append(Held(judged=judged, reason=_reason(result, why(row, ceilings) if row is not None else "")))
+            text = why(row, ceilings) if row is not None else ""
+            found.append(Held(judged=judged, reason=_reason(judged, result, text)))
     return tuple(found)
 
 
-def _reason(result: str, text: str) -> str:
+def _reason(judged: Judged, result: str, text: str) -> str:
+    if judged.state != "not measured":
+        return text
     if result == "proven":
-        return "the row has no such figure"
+        return judged.unfit or "the row has no such figure"
     return f"the row is {result}" + (f" ({text})" if text else "")
-
-
-def stored(folder: Path) -> tuple[Held, ...]:
-    """Of a run folder; none where it holds no rows."""
-    return held(read_run(folder)) if (folder / PLAN).exists() else ()
 
 
 def summary(found: Sequence[Held]) -> str:

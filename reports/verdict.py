@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from harness.check_names import ORACLE, VERIFIED
+from harness.check_names import AT_DEPTH, ORACLE, PAIRS, VERIFIED
 from harness.command_proof import ORACLES
 from harness.schema import FOREIGN, Ceiling, Check, Row, When
 from harness.store import StoredRun
@@ -134,7 +134,7 @@ def decide(run: StoredRun) -> Verdict:
     )
 
 
-OWED = ("graph = direct", "batched = sequential", ORACLE)  # the comparisons of every row
+OWED = (PAIRS["graph"][2], PAIRS["prefill"][2], ORACLE)  # the comparisons of every row
 
 
 def outcome(row: Row, ceilings: Sequence[Ceiling]) -> Outcome:
@@ -163,8 +163,7 @@ def why(row: Row, ceilings: Sequence[Ceiling]) -> str:
         if broken:
             return one_line(check_failure(broken[0]))
     if result == "unproven":
-        lacking = [when for when in ("before", "after") if not _shown(row, when)]
-        return f"nothing was compared {' and '.join(lacking)} the timed loop" if lacking else "no metrics were stored"
+        return _unshown(row) or "no metrics were stored"
     if result == "implausible":
         return _implausible(row, ceilings)
     return one_line(row.reason)
@@ -189,11 +188,30 @@ def _implausible(row: Row, ceilings: Sequence[Ceiling]) -> str:
 
 def _shown(row: Row, when: When) -> bool:
     """Whether the proof is whole: the oracle agreed, and each other comparison was made or says why it could not be."""
+    return not _lacking(row, when)
+
+
+def _lacking(row: Row, when: When) -> tuple[str, ...]:
+    """The comparisons that a row owes and has not shown."""
     checks = {check.name: check for check in row.proof if check.when == when}
+    agreed = {name for name, check in checks.items() if check.status == "passed"}
     if row.device == FOREIGN:
-        return any(name in checks and checks[name].status == "passed" for name in ORACLES)
-    owed = {*OWED, VERIFIED} if row.shape.verify else set(OWED)
-    return owed <= set(checks) and checks[ORACLE].status == "passed"
+        return () if agreed & set(ORACLES) else (ORACLES[0],)
+    at_once = (VERIFIED,) if row.shape.verify else ()
+    deep = (AT_DEPTH,) if row.shape.depth and when == "after" else ()
+    return tuple(name for name in (*OWED, *at_once, *deep) if name not in (agreed if name == ORACLE else checks))
+
+
+def _unshown(row: Row) -> str:
+    """One line: which comparisons are lacking before and after the timed loop; empty if none is."""
+    found: dict[str, list[str]] = {}
+    for when in get_args(When):
+        lacking = _lacking(row, when)
+        if lacking:
+            compared = any(check.when == when and check.status == "passed" for check in row.proof)
+            text = f"not shown: {', '.join(lacking)}," if compared else "nothing was compared"
+            found.setdefault(text, []).append(when)
+    return "; ".join(f"{text} {' and '.join(times)} the timed loop" for text, times in found.items())
 
 
 def _reasons(run: StoredRun) -> tuple[str, ...]:

@@ -11,8 +11,8 @@
 #   -d DEVICE   cuda (default), or host: to try the script where there is no GPU
 #
 # Every piece leaves PIECE.json, PIECE.log and, for tests, PIECE.xml in ${OUT:-results/gpu_check}. A piece that passed
-# there with the same sources is not run again, and an interrupted aa, gate or selftest goes on where it was. Wheels in
-# .whl/, if there are any, are unpacked into a temporary folder and used.
+# there with the same sources on the same kind of device is not run again, and an interrupted aa, gate or selftest goes
+# on where it was. Wheels in .whl/, if there are any, are unpacked into a temporary folder and used.
 # Exit code: 0 all passed, 1 a piece failed, ran out of time or was not run, 2 the check could not start.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -166,13 +166,18 @@ share=$(($(nproc) / ${#gpus[@]}))
 [ "$share" -gt 0 ] || share=1
 [ "$processes" = 0 ] || export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 mkdir -p "$OUT" || exit 2
-sources=$(hash_sources)
+sources=$device-$(hash_sources)
 claims=$(mktemp -d) || exit 2
 trap 'rm -rf "$site" "$claims"' EXIT
 precompile
 set -m # a group of its own for each GPU: what is interrupted there is Python's to handle
-for number in "${!gpus[@]}"; do work_on "$number" "$@" & done
-trap 'for group in $(jobs -p); do kill -INT -- "-$group"; done' INT TERM
+groups=() # not jobs -p, which forgets those that have ended, and how
+for number in "${!gpus[@]}"; do
+  work_on "$number" "$@" &
+  groups+=("$!")
+done
+trap 'for group in "${groups[@]}"; do kill -INT -- "-$group" 2>/dev/null; done' INT TERM
 failed=0
-for group in $(jobs -p); do wait "$group" || failed=1; done
+for group in "${groups[@]}"; do wait "$group" || failed=1; done
+wait # an interrupt ends the waiting before the pieces have said what became of them
 exit "$failed"

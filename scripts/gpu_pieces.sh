@@ -8,7 +8,7 @@ ROWS=suites/performance/calibration.toml
 # Sets `limit` (seconds) and `command`.
 plan() {
   local zeroulp=("${python[@]}" -c 'from harness.cli.main import main; main()') suite=() begun
-  local folder="$OUT/$1-${gpu:-$device}-${sources:-}" # a run belongs to a GPU and to the code that it was begun with
+  local folder="$OUT/$1-${gpu:-$device}-${sources:-}" # a run belongs to a GPU, a device and code
   command=()
   case $1 in
     devices) # one process: some look at clocks

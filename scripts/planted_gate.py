@@ -49,6 +49,8 @@ def main() -> int:
     if not (gate / "gate.json").is_file():
         return code
     result = read_gate(gate / "gate.json")
+    if code != result.exit_code:  # an earlier gate left it
+        return code or 2
     fit = as_it_must(result, asked.change)
     found = {
         "change": asked.change,

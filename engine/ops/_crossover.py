@@ -80,7 +80,7 @@ def _measured(item: Any, where: str) -> Measured:
     sizes = ("outputs", "cols", "matvec_rows")
     if not isinstance(item, dict) or set(item) != {"type", *sizes}:
         raise BadInput(f"{where}: expected type, {', '.join(sizes)}, nothing else")
-    if item["type"] not in TILES:
+    if not isinstance(item["type"], str) or item["type"] not in TILES:
         raise BadInput(f"{where}: type is {item['type']!r}, expected one of {', '.join(TILES)}")
     for name in sizes:
         if not isinstance(item[name], int) or isinstance(item[name], bool) or item[name] < 1:

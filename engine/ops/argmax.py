@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.device import Buffer, Stream
-from engine.ops.checks import THREADS, blocks, int32, refuse, require
+from engine.ops.checks import THREADS, blocks, int32, require, require_arrivals
 
 PART = 4096  # logits of a work item
 
@@ -24,8 +24,7 @@ def argmax(stream: Stream, logits: Buffer, *, scratch: Buffer, arrivals: Buffer,
     rows, vocab = require(op, "logits", logits, (None, None), np.float32)
     require(op, "out", out, (rows,), np.int32)
     require(op, "scratch", scratch, (rows, parts(vocab)), np.int64)
-    if arrivals.dtype != np.int32 or arrivals.nbytes < 4 * rows:
-        raise refuse(op, f"arrivals is {arrivals.dtype} {arrivals.shape}, expected at least {rows} int32 values")
+    require_arrivals(op, arrivals, rows)
     sizes = int32(op, "rows", rows), int32("argmax", "vocab", vocab)
     args = (out, scratch, arrivals, logits, *sizes)
     stream.launch(op, op, grid=blocks(rows * parts(vocab)), block=THREADS, args=args)

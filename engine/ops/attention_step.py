@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
 from engine.ops.attention import Scratch, splits
-from engine.ops.checks import THREADS, blocks, int32, refuse, require
+from engine.ops.checks import THREADS, blocks, int32, refuse, require, require_arrivals
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 
 OP = "attention_step"
@@ -75,8 +75,7 @@ def attention_step(
     require(OP, "position", position, (1,), np.int32)
     if positions < context or 2 * pairs > head_dim:
         raise refuse(OP, f"tables of {positions} positions and {pairs} pairs for {context} keys of {head_dim} values")
-    if arrivals.dtype != np.int32 or arrivals.nbytes < 4 * heads:
-        raise refuse(OP, f"arrivals is {arrivals.dtype} {arrivals.shape}, expected at least {heads} int32 values")
+    require_arrivals(OP, arrivals, heads)
     scratch.require_room(OP, heads * splits(context), head_dim)
     width = padded(heads * head_dim)
     results = _results(out, heads * head_dim, width)

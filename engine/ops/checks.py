@@ -28,6 +28,12 @@ def require(op: str, name: str, buffer: Buffer, shape: Sequence[int | None], *dt
     return given
 
 
+def require_arrivals(op: str, arrivals: Buffer, count: int) -> None:
+    """Room for `count` counters of last_to_arrive (portable.cuh), whatever the shape."""
+    if arrivals.dtype != np.int32 or arrivals.nbytes < 4 * count:
+        raise refuse(op, f"arrivals is {arrivals.dtype} {arrivals.shape}, expected at least {count} int32 values")
+
+
 def refuse(op: str, reason: str) -> LaunchError:
     """The error for what `require` cannot say."""
     return LaunchError(f"{op}: {reason}")

@@ -11,22 +11,34 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.code_hash import code_hash
+from harness.errors import BadCall
 from harness.store import write_atomically
 
 CODE = ("reference", "harness/adapters/sampled.py", "harness/adapters/shown.py", "harness/compare.py")
 
 
+Compared = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Vouched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was compared without a difference."""
 
-    ops: int
-    values: int
+    ops: Compared
+    values: Compared
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file. `of` is its name, so that one that was copied or renamed answers no other question."""
+
+    of: str
+    vouched: Vouched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +50,18 @@ class Kept:
 
     def read(self, digest: str, tokens: NDArray[np.int64], kv: str) -> Vouched | None:
         """None if this oracle was not asked about these values yet."""
+        path = self._path(digest, tokens, kv)
         with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._path(digest, tokens, kv).read_bytes(), type=Vouched)
+            answer = msgspec.json.decode(path.read_bytes(), type=_Answer)
+            return answer.vouched if answer.of == path.name else None
         return None
 
     def write(self, digest: str, tokens: NDArray[np.int64], kv: str, vouched: Vouched) -> None:
         """A cache that cannot be written costs time, not correctness, so that is no error."""
         path = self._path(digest, tokens, kv)
-        with suppress(OSError):
+        with suppress(OSError, BadCall):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, msgspec.json.encode(vouched))
+            write_atomically(path, msgspec.json.encode(_Answer(of=path.name, vouched=vouched)))
 
     def _path(self, digest: str, tokens: NDArray[np.int64], kv: str) -> Path:
         key = json.dumps([self.sha256, tokens.tolist(), kv, digest, code_hash(CODE)])

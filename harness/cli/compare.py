@@ -42,8 +42,8 @@ def compare(a: Path, b: Path, only: str | None, key: str | None, shared: bool, a
       zeroulp compare WHOLE PART --shared
       zeroulp compare OLD NEW --explain 3f2a
 
-    Exit codes: 0 shown, 1 a row that A proves B does not, 2 a bad call, 3 no row is in both, B lacks one of A, or
-    did not make one that it planned; of several the first of 2, 1, 3, 0.
+    Exit codes: 0 shown, 1 a row that A proves B does not, 2 a bad call, 3 no row is in both, B lacks one of A or part
+    of its proof, or did not make one that it planned; of several the first of 2, 1, 3, 0.
     """
     import msgspec
 
@@ -92,9 +92,10 @@ def _print(found: Comparison, shown: list[RowPair]) -> None:
     moved_count = sum(bool(row.moved) for row in both)
     alone = [sum(row.found == side for row in found.rows) for side in ("only a", "only b")]
     verdict = "CANNOT TELL: " if found.exit_code == CANNOT_TELL else ""
+    less = f", {found.less} with less of a proof" if found.less else ""
     meant = "; --shared if that is meant" if both and found.vanished and not found.shared else ""
     click.echo(
-        f"{verdict}{plural(len(both), 'row')} in both, {moved_count} moved; {alone[0]} only in {found.a}, "
+        f"{verdict}{plural(len(both), 'row')} in both, {moved_count} moved{less}; {alone[0]} only in {found.a}, "
         f"{alone[1]} only in {found.b}{meant}"
     )
 

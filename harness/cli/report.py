@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,6 +13,7 @@ from harness.cli.options import FILE, json_option
 from harness.cli.report_post import post
 from harness.cli.report_pr import GATE, pr
 from harness.errors import BadCall
+from harness.words import plural
 
 DEFAULT = "run"
 
@@ -92,7 +92,7 @@ def figures(runs: tuple[Path, ...], into: Path | None) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise BadCall(f"{into}: cannot read ({error})") from None
     write_atomically(into, replaced(page, text, name=str(into)).encode())
-    click.echo(f"{into}: figures of {len(runs)} {'run' if len(runs) == 1 else 'runs'}")
+    click.echo(f"{into}: figures of {plural(len(runs), 'run')}")
     return edge.PASS
 
 
@@ -102,18 +102,25 @@ report.add_command(post)
 
 def write_report(folder: Path, *, as_json: bool, against: Path | None = None) -> int:
     """Write the report, say the verdict and where it is on the last line; returns the exit code."""
+    import msgspec
+
+    from harness.store import read_run
     from reference.spec.gguf_file import shown_path
+    from reports.effects import main_effects
+    from reports.profile_report import only_profiles
     from reports.run_report import write_report as write
-    from reports.targets import lines, stored
+    from reports.targets import held, lines
 
     verdict = write(folder, against=against)
-    place, targets = folder / "report.html", stored(folder)
+    run = None if only_profiles(folder) else read_run(folder)
+    place, targets = folder / "report.html", held(run) if run else ()
     if as_json:
         counts = {name: number for name, number in verdict.counts.items() if number}
         facts = {"exit_code": verdict.exit_code, "verdict": verdict.headline, "reasons": verdict.reasons}
         places = {"run": str(folder), "report": str(place)}
-        held = {"targets": [item.facts() for item in targets]} if targets else {}
-        click.echo(json.dumps({**facts, **held, "rows": counts, "effects": _effects(folder), **places}, indent=2))
+        wanted = {"targets": [item.facts() for item in targets]} if targets else {}
+        effects = [msgspec.to_builtins(one) for one in main_effects(run)] if run else []
+        click.echo(json.dumps({**facts, **wanted, "rows": counts, "effects": effects, **places}, indent=2))
         return verdict.exit_code
     for line in lines(targets):
         click.echo(line)
@@ -121,14 +128,3 @@ def write_report(folder: Path, *, as_json: bool, against: Path | None = None) ->
         click.echo(reason)
     click.echo(f"{verdict.headline}; report: {shown_path(place)}")
     return verdict.exit_code
-
-
-def _effects(folder: Path) -> list[dict[str, Any]]:
-    """What each toggle does to the speed, as the report says it; empty where no row was timed."""
-    import msgspec
-
-    from harness.store import read_run
-    from reports.effects import main_effects
-    from reports.profile_report import only_profiles
-
-    return [] if only_profiles(folder) else [msgspec.to_builtins(one) for one in main_effects(read_run(folder))]

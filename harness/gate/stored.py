@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.gate.arms import Side
 from harness.gate.evidence import Evidence, Fault
 from harness.gate.schema import Arm
+from harness.merge import worst_by_key
 from harness.sampling import is_median
 from harness.schema import Gpu, Measurement, PlannedRow, Row, Samples, Spread
 from harness.store import StoredRun, read_run
@@ -44,7 +45,8 @@ def read_arm(spec: str, folder: Path) -> StoredArm:
 
 def add_stored(evidence: Evidence, side: Side, stored: StoredArm) -> None:
     """Take in a run as one process of an arm."""
-    found, missing = _by_key(stored.run.rows), {row.key for row in stored.run.missing}
+    found = worst_by_key(stored.run.rows, lambda row: row.status)
+    missing = {row.key for row in stored.run.missing}
     for key, owed in evidence.rows.items():
         if key not in found or key in missing:
             reason = f"{side}: {stored.run.folder.name} has no such row"
@@ -57,12 +59,6 @@ def add_stored(evidence: Evidence, side: Side, stored: StoredArm) -> None:
             row = found[key]
             reason = f"{side} {row.status.replace('_', ' ')}: {row.reason}"
             owed.faults.append(Fault(side=side, verdict="broken", reason=reason))
-
-
-def _by_key(rows: Sequence[Row]) -> Mapping[str, Row]:
-    """A run that was merged can hold a configuration more than once: the row that ended worst stands for it."""
-    rank = {"ok": 0, "parity_failed": 2}
-    return {row.key: row for row in sorted(rows, key=lambda row: rank.get(row.status, 1))}
 
 
 def owed_by(arms: Mapping[Side, StoredArm]) -> dict[str, PlannedRow]:

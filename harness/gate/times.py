@@ -18,6 +18,7 @@ from harness.words import plural
 
 TimeMetric = Literal["decode", "prefill"]
 TIME_METRICS: tuple[TimeMetric, ...] = ("decode", "prefill")
+SAMPLED = (*TIME_METRICS, "verify")  # each behind a warm-up of its own; rows at once have no verdict
 
 MOST_DISCARDED = 0.10  # of a process's samples; above it the GPU was throttled
 MOST_LOG = 50.0  # of a ratio; a bound beyond it is none
@@ -107,7 +108,7 @@ def _unfit(one: Measurement, metric: TimeMetric, side: Side) -> Timed | None:
 
 def _not_flat(one: Measurement, metric: TimeMetric) -> str:
     """What is said of the warm-up before this metric; words that name neither metric are of both."""
-    others = tuple(f"{other}: " for other in TIME_METRICS if other != metric)
+    others = tuple(f"{other}: " for other in SAMPLED if other != metric)
     parts = (part for part in one.warm_up.split("; ") if part and not part.startswith(others))
     return next(parts, "")
 

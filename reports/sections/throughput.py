@@ -9,7 +9,7 @@ from harness.store import StoredRun
 from harness.words import plural
 from reports.document import Block, Paragraph, Picture, Section, Table, table
 from reports.effects import Effect, main_effects
-from reports.frames import describe, naming
+from reports.frames import describe, naming, timed_rows
 from reports.text import one_line
 from reports.units import percent, spread
 
@@ -17,7 +17,7 @@ AT_ONCE = "rows at once, x one token"
 
 
 def section(run: StoredRun, rows: pd.DataFrame) -> Section:
-    timed = rows[rows["decode_tps_median"].notna() | rows["prefill_tps_median"].notna()]
+    timed = timed_rows(rows)
     blocks: list[Block] = []
     hosts = int((rows["device"] == "host").sum())
     if hosts:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,10 +20,10 @@ from harness.cli.main import zeroulp
 from harness.code_hash import package_folder
 from harness.errors import BadCall
 from harness.measure import Measured
-from harness.one_check import find_row
+from harness.one_check import checks_of, find_row
 from harness.proof import Prover, proof_tokens
 from harness.proven import Proven
-from harness.schema import Check
+from harness.schema import Check, Shape
 from harness.store import StoredRun, read_run
 from suites.harness.fakes import VOCAB, FakeEngine
 
@@ -68,6 +69,23 @@ def test_every_check_of_a_run_is_listed_and_runs_alone(run: StoredRun, capsys: p
         assert code == {"passed": 0, "not_applicable": 3}[check.status]
         assert (found["name"], found["when"], found["status"]) == (check.name, check.when, check.status)
         assert (found["values"], found["differing"]) == (check.values, check.differing)
+
+
+@pytest.mark.parametrize("wanted", ["depth:before", "one_by_one:after", "again:before"])
+def test_a_check_that_a_row_has_not_is_a_bad_call(
+    run: StoredRun, capsys: pytest.CaptureFixture[str], wanted: str
+) -> None:
+    row = run.rows[0]
+    capsys.readouterr()
+    assert zeroulp(["parity", str(run.folder), "--check", f"{row.key}:{wanted}"]) == 2
+    said = capsys.readouterr().err
+    ids = ", ".join(sorted(check_id(row.key, check).partition(":")[2] for check in row.proof))
+    assert said == f"zeroulp: check {wanted}: row {row.key} has none, expected one of {ids}\n"
+
+
+def test_a_plain_row_has_no_check_of_depth_and_of_rows_at_once(run: StoredRun) -> None:
+    plain = msgspec.structs.replace(run.plan.rows[0], shape=Shape(prompt=6, generated=2, context=16))
+    assert not {word for word, _ in checks_of(plain)} & {"depth", "verify"}
 
 
 def test_one_check_makes_no_other(

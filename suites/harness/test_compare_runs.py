@@ -14,7 +14,7 @@ from harness.comparison import DERIVED, Comparison, RowPair, compare_runs, row_o
 from harness.errors import BadCall
 from harness.schema import Metrics, PlannedRow, Row, Samples, Spread
 from harness.store import read_run
-from suites.reports.stored_runs import bad, differing, ok, planned, write_run
+from suites.reports.stored_runs import VALUES, bad, differing, ok, planned, write_run
 
 PLAN = planned(quants=("Q8_0",), contexts=(64,), device="cuda")  # eight rows
 FIRST, SECOND = PLAN[0], PLAN[1]
@@ -61,6 +61,18 @@ def test_rows_are_joined_by_what_is_measured_not_by_their_ids(tmp_path: Path) ->
     found = compared(tmp_path, [ok(FIRST), ok(PLAN[4])], [again])
     assert [(row.found, row.key) for row in found.rows] == [("only a", PLAN[4].key), ("both", FIRST.key)]
     assert FIRST.toggles["kv"] != PLAN[4].toggles["kv"]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_of_a_configuration_that_a_merged_run_has_twice_the_worst_counts(tmp_path: Path, last: bool) -> None:
+    failed = bad(msgspec.structs.replace(FIRST, id="of other code"), "parity_failed", "why")
+    rows = [ok(FIRST), failed] if last else [failed, ok(FIRST)]
+    plan = [FIRST, msgspec.structs.replace(FIRST, id=failed.id)]
+    left = write_run(tmp_path / "a", [ok(FIRST)])
+    right = write_run(tmp_path / "b", rows, plan=plan if last else plan[::-1])
+    found = compare_runs(read_run(left), read_run(right))
+    assert [(row.a, row.b) for row in found.rows] == [("ok", "parity_failed")]
+    assert found.exit_code == 1
 
 
 def test_rows_of_one_run_alone_are_listed(tmp_path: Path) -> None:
@@ -118,6 +130,38 @@ def test_a_proof_that_fails_is_a_move_and_an_exit_code(tmp_path: Path) -> None:
     assert found.rows[0].moved[0] == "ok became parity_failed"
     assert any("passed became failed" in text for text in found.rows[0].moved)
     assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "code"),
+    [
+        ({"status": "not_applicable"}, "passed became not_applicable", 3),
+        ({"values": VALUES - 1}, f"{VALUES} values compared became {VALUES - 1}", 3),
+        ({"values": VALUES + 1}, "", 0),
+        ({"status": "failed", "differing": 1}, "passed became failed", 1),
+    ],
+)
+def test_a_row_that_is_called_ok_with_less_of_a_proof_is_no_pass(
+    tmp_path: Path, change: dict[str, object], said: str, code: int
+) -> None:
+    row = ok(FIRST)
+    first = row.proof[0]
+    less = msgspec.structs.replace(row, proof=(msgspec.structs.replace(first, **change), *row.proof[1:]))
+    found = compared(tmp_path, [row], [less])
+    assert found.rows[0].lost == ((f"{first.name} ({first.when}): {said}",) if said else ())
+    assert set(found.rows[0].lost) <= set(found.rows[0].moved)
+    assert found.exit_code == code
+
+
+def test_a_check_that_is_gone_is_no_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = ok(FIRST)
+    found = compared(tmp_path, [row], [msgspec.structs.replace(row, proof=row.proof[1:])])
+    lost = f"{row.proof[0].name} ({row.proof[0].when}): passed became not there"
+    assert found.rows[0].moved == found.rows[0].lost == (lost,)
+    assert found.exit_code == 3
+    assert zeroulp(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 3
+    last = "CANNOT TELL: 1 row in both, 1 moved, 1 with less of a proof; "
+    assert capsys.readouterr().out.splitlines()[-1].startswith(last)
 
 
 def test_a_row_that_was_not_run_is_said(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def test_every_launch_has_its_bytes() -> None:
         ("unknown option --page\n", 1, "exit status 1: unknown option --page"),
         (printed(), 0, "ncu printed no dram__bytes_read.sum"),
         (printed(line(0, "add", "n/a")), 0, "ncu printed dram__bytes_read.sum as 'n/a' 'byte', expected a number"),
+        (printed(line(0, "add", "nan")), 0, "as 'nan' 'byte', expected a number of bytes"),
+        (printed(line(0, "add", "inf")), 0, "as 'inf' 'byte'"),
+        (printed(line(0, "add", "-5")), 0, "as '-5' 'byte'"),
         (printed(line(0, "add", "5", unit="sector")), 0, "as '5' 'sector'"),
     ],
 )

@@ -134,6 +134,13 @@ def test_a_warm_up_that_never_became_flat_breaks_what_was_sampled_behind_it(
     assert (one(result, 24, "parity").verdict, result.exit_code) == ("same", 2)
 
 
+def test_a_warm_up_before_rows_at_once_is_not_that_of_decode(tmp_path: Path) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return msgspec.structs.replace(measured, warm_up=f"verify: {NOT_FLAT}")
+
+    assert gate(tmp_path, Machine(spoil=spoil), plan(24)).exit_code == 0
+
+
 @pytest.mark.parametrize("side", ["base", "head"])
 def test_a_median_that_is_not_that_of_its_samples_is_broken(tmp_path: Path, side: str) -> None:
     def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:

@@ -55,8 +55,22 @@ def test_pieces_are_spread_and_those_that_passed_are_not_run_again(tmp_path: Pat
     assert again.stdout.count("passed before, same sources") == 2
 
 
-def test_what_there_is_no_time_for_is_no_pass(tmp_path: Path) -> None:
-    done = check(tmp_path, "-d", "host", "-T", "4", "doctor")
+def test_what_passed_on_the_host_has_not_passed_on_a_gpu(tmp_path: Path) -> None:
+    """A pass that is left there of other sources, or of the same on another device, is none."""
+    assert check(tmp_path, "-d", "host", "doctor").returncode == 0
+    of_host = str(found(tmp_path, "doctor")["sources"])
+    assert of_host.startswith("host-")
+    left = (tmp_path / "doctor.json").read_text()
+    (tmp_path / "doctor.json").write_text(left.replace(of_host, of_host.replace("host-", "cuda-")))
+    again = check(tmp_path, "-d", "host", "doctor")
+    assert "passed before" not in again.stdout
+    assert found(tmp_path, "doctor")["sources"] == of_host
+
+
+@pytest.mark.parametrize("gpus", ["0", ",".join(map(str, range(80)))])
+def test_what_there_is_no_time_for_is_no_pass(tmp_path: Path, gpus: str) -> None:
+    """Nor where it ends before the last of many GPUs is given something to do."""
+    done = check(tmp_path, "-d", "host", "-g", gpus, "-T", "0", "doctor")
     assert done.returncode == 1
     assert found(tmp_path, "doctor")["status"] == "not run"
 

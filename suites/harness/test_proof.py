@@ -190,6 +190,14 @@ def test_rows_at_once_are_compared_with_decoded_ones() -> None:
     assert (check.name, check.when, check.status, check.values) == (VERIFIED, "after", "passed", 2 * VOCAB)
 
 
+def test_fewer_rows_than_are_timed_at_once_prove_nothing() -> None:
+    with pytest.raises(ValueError, match="verify 4: the proof decodes 3 tokens"):
+        Prover(
+            engine=FakeEngine(TOGGLES), toggles=TOGGLES, open_twin=FakeEngine, tokens=TOKENS, oracle=oracle,
+            has_pdl=True, verify=4,
+        )  # fmt: skip
+
+
 def test_one_ulp_of_rows_at_once_fails() -> None:
     check = verified(OneOff(TOGGLES))
     assert (check.status, check.differing, check.worst_ulp) == ("failed", 1, 1)

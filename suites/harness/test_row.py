@@ -88,6 +88,15 @@ def test_rows_verified_at_once_are_proven_too(model: ModelFile, cache: Path) -> 
     assert (made.metrics.verify, made.metrics.verify_ratio) == (None, None)  # an emulated time is none
 
 
+@pytest.mark.parametrize("rows", [9, 16])
+def test_all_rows_of_a_timed_pass_are_proven(model: ModelFile, cache: Path, rows: int) -> None:
+    """A pass of more rows than a proof usually decodes takes other paths from some number on."""
+    made = row(model, cache, shape=Shape(prompt=9, generated=20, context=32, verify=rows), chunk=16)
+    assert (made.status, made.reason) == ("ok", "")
+    found = [(check.status, check.values) for check in made.proof if check.name == VERIFIED]
+    assert found == [("passed", rows * 512)] * 2
+
+
 class EvenTimer:
     """Whatever is done takes 1.6 s, so that little is warm-up enough."""
 
@@ -100,7 +109,7 @@ def test_rows_at_once_stand_against_one_token(model: ModelFile, cache: Path, mon
     """Of a timed run three tokens are decoded, of another VERIFY_PASSES passes of two rows are made."""
     monkeypatch.setattr(Timing, "timer", lambda timing, engine: EvenTimer())
     made = row(model, cache, shape=msgspec.structs.replace(SHAPE, verify=2))
-    assert (made.status, made.reason) == ("ok", "")
+    assert made.status == "ok"
     metrics = made.metrics
     assert metrics is not None
     assert metrics.decode is not None
@@ -109,6 +118,28 @@ def test_rows_at_once_stand_against_one_token(model: ModelFile, cache: Path, mon
     assert metrics.verify.median == pytest.approx(1.6e6 / VERIFY_PASSES)
     assert metrics.verify_ratio == pytest.approx(3 / VERIFY_PASSES)
     assert row(model, cache).metrics.verify_ratio is None  # type: ignore[union-attr]
+
+
+class RestlessTimer:
+    """Every run takes a tenth longer than the one before."""
+
+    def __init__(self) -> None:
+        self.us = 1e5
+
+    def take(self, work: Callable[[], None]) -> Take:
+        work()
+        self.us *= 1.1
+        return Take(device_us=self.us, host_us=self.us, issue_us=80.0)
+
+
+def test_a_warm_up_that_never_became_flat_is_said(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Timing, "timer", lambda timing, engine: RestlessTimer())
+    made = row(model, cache)
+    assert made.status == "ok"
+    assert made.reason.startswith("decode: the warm-up of ")
+    assert "; prefill: the warm-up of " in made.reason
 
 
 def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> None:

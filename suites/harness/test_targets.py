@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 import harness.config
+from harness.cli.main import zeroulp
 from harness.config import ROW_FIELDS, Config, parse_config, read_text
 from harness.errors import BadCall
 from harness.matrix import expand
@@ -95,6 +96,15 @@ def test_the_targets_that_come_with_the_harness_have_one_row_each() -> None:
         wanted = parse_where(target.where, ROW_FIELDS)
         assert sum(wanted(fields) for fields in rows) == 1, target.name
         assert target.aim is not None
+
+
+def test_targets_that_a_run_leaves_out_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.toml").write_text(MATRIX)
+    words = [str(tmp_path / "mine.toml"), "--device", "host", "--out", str(tmp_path), "--where", "prompt == 4"]
+    assert zeroulp(["bench", "allrows", *words]) == 0
+    said = capsys.readouterr()
+    assert "targets without a row in this run: 1 of 2 (two at once)" in said.err
+    assert "0 of 1 target met" in said.out
 
 
 def test_planned_targets_have_the_ids_of_their_rows() -> None:

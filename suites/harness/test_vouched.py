@@ -129,13 +129,33 @@ def test_an_answer_is_of_one_model_token_list_cache_type_and_oracle(
     assert kept.read("d", IDS, "f16") is None
 
 
-@pytest.mark.parametrize("left", [b"", b"{", b'{"ops": 3}', b'{"ops": 3, "values": "12"}'])
-def test_what_is_left_of_a_file_is_no_answer(tmp_path: Path, left: bytes) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"{", b""), (b"}", b""), (b',"values":12', b""), (b'"values":12', b'"values":"12"'),
+        (b'"values":12', b'"values":0'), (b'"values":12', b'"values":-1'), (b'"ops":3', b'"ops":0'), (b".json", b""),
+    ],
+)  # fmt: skip
+def test_what_is_left_of_a_file_is_no_answer(tmp_path: Path, old: bytes, new: bytes) -> None:
     kept = Kept(cache=tmp_path, sha256="m")
     kept.write("d", IDS, "f16", Vouched(ops=3, values=12))
     (path,) = (tmp_path / "vouched").iterdir()
-    path.write_bytes(left)
+    whole = path.read_bytes()
+    assert old in whole
+    path.write_bytes(whole.replace(old, new))
     assert kept.read("d", IDS, "f16") is None
+
+
+def test_a_file_under_the_name_of_another_is_no_answer(tmp_path: Path) -> None:
+    """As a copy or a rename of the cache leaves it: what was vouched for is in the file, too."""
+    kept = Kept(cache=tmp_path, sha256="m")
+    kept.write("d", IDS, "f16", Vouched(ops=3, values=12))
+    (first,) = (tmp_path / "vouched").iterdir()
+    kept.write("e", IDS, "f16", Vouched(ops=3, values=11))
+    (second,) = (path for path in (tmp_path / "vouched").iterdir() if path != first)
+    second.write_bytes(first.read_bytes())
+    assert kept.read("d", IDS, "f16") == Vouched(ops=3, values=12)
+    assert kept.read("e", IDS, "f16") is None
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
@@ -143,3 +163,15 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     kept = Kept(cache=tmp_path, sha256="m")
     kept.write("d", IDS, "f16", Vouched(ops=3, values=12))
     assert kept.read("d", IDS, "f16") is None
+
+
+def test_a_file_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    """The folder is there, and what takes the file's place stays."""
+    kept = Kept(cache=tmp_path, sha256="m")
+    kept.write("d", IDS, "f16", Vouched(ops=3, values=12))
+    (path,) = (tmp_path / "vouched").iterdir()
+    path.unlink()
+    path.mkdir()
+    kept.write("d", IDS, "f16", Vouched(ops=3, values=12))
+    assert kept.read("d", IDS, "f16") is None
+    assert list((tmp_path / "vouched").iterdir()) == [path]

@@ -68,6 +68,7 @@ def test_without_a_table_or_far_from_all_of_it_the_default_holds(table: Table) -
         ("schema = 1", "schema = 2", "schema is 2, expected 1"),
         (f'gpu = "{GPU}"', 'gpu = "NVIDIA A100"', f"gpu is 'NVIDIA A100', expected '{GPU}'"),
         ('type = "Q4_K"', 'type = "Q9_K"', "weight 1: type is 'Q9_K', expected one of F32"),
+        ('type = "Q4_K"', 'type = ["Q4_K"]', "weight 1: type is ['Q4_K'], expected one of F32"),
         ("matvec_rows = 3", "matvec_rows = 0", "weight 1: matvec_rows is 0, expected a whole number from 1 on"),
         ("matvec_rows = 3", "matvec_rows = true", "weight 1: matvec_rows is True"),
         ("cols = 4096", "cols = 40.5", "weight 1: cols is 40.5"),

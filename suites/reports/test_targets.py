@@ -71,6 +71,22 @@ def test_only_proven_rows_count(tmp_path: Path, made: list[Row], why: str) -> No
     assert found.facts()["value"] is None
 
 
+def test_a_target_is_not_met_by_a_median_that_is_not_that_of_its_samples(tmp_path: Path) -> None:
+    row = timed(0)
+    assert row.metrics is not None
+    spread = Spread(median=SPEED, min=1.0, max=SPEED, samples=(1.0, 2.0, SPEED))
+    odd = msgspec.structs.replace(row, metrics=msgspec.structs.replace(row.metrics, decode_tps=spread))
+    (found,) = held(read_run(stored(tmp_path / "run", [odd], target(1.0))))
+    assert found.words == "? not measured: 9,000 tokens/s is not the median of its 3 samples"
+
+
+def test_what_is_said_of_a_proven_row_is_said_of_its_figure(tmp_path: Path) -> None:
+    row = timed(0, reason="decode: the warm-up of 2.0 s did not become flat within 0.5 %")
+    (found,) = held(read_run(stored(tmp_path / "run", [row], target(8_000.0))))
+    assert found.words == f"✓ met, 12.5 % better; {row.reason}"
+    assert found.facts()["reason"] == row.reason
+
+
 def test_report_and_command_show_them_and_the_exit_code_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +101,17 @@ def test_report_and_command_show_them_and_the_exit_code_stays(
     said = capsys.readouterr().out.splitlines()
     assert next(line for line in said if line.startswith("another")).endswith("✓ met, 12.5 % better")
     assert "1 of 2 targets met; a missed target does not change the exit code" in said
+
+
+@pytest.mark.parametrize(("must", "aim"), [(0.0, None), (-1.0, None), (1.0, 0.0)])
+def test_a_stored_target_of_nothing_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], must: float, aim: float | None
+) -> None:
+    folder = stored(tmp_path / "run", [timed(0), timed(1)], target(must, aim))
+    assert zeroulp(["report", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"zeroulp: {folder / PLAN}: not a plan that can be read (Expected `float` > 0.0 - at ")
+    assert said.count("\n") == 1
 
 
 def test_json_has_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from harness.schema import Check, Metrics, PlannedRow, Row
 from harness.store import read_run
-from reports.verdict import Verdict, decide
-from suites.reports.stored_runs import CEILINGS, bad, differing, ok, passed, planned, write_run
+from reports.verdict import Verdict, decide, outcome, why
+from suites.reports.stored_runs import BOTH, CEILINGS, bad, differing, ok, passed, planned, write_run
 
 HOST = planned(quants=("Q8_0",), contexts=(64,), kvs=("f16",))
 CUDA = planned(quants=("Q8_0",), contexts=(64,), kvs=("f16",), device="cuda")
@@ -53,6 +53,11 @@ ODD_ROWS: dict[str, tuple[Callable[[], Row], int, str]] = {
         3,
         "unproven",
     ),
+    "a depth that nothing was compared behind": (
+        lambda: ok(HOST[1], shape=msgspec.structs.replace(HOST[1].shape, depth=8)),
+        3,
+        "unproven",
+    ),
     "rows at once that were not compared": (
         lambda: ok(HOST[1], shape=msgspec.structs.replace(HOST[1].shape, verify=2)),
         3,
@@ -82,6 +87,25 @@ def test_one_odd_row(name: str, tmp_path: Path) -> None:
     assert result.exit_code == code
     assert f"1 row {word}" in result.headline
     assert any(word in reason and odd.key in reason for reason in result.reasons)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (("engine = oracle", "before"), "not shown: engine = oracle, before the timed loop"),
+        (("verified = decoded at depth", "after"), "not shown: verified = decoded at depth, after the timed loop"),
+        (("verified = decoded", ""), "not shown: verified = decoded, before and after the timed loop"),
+        (("", "after"), "nothing was compared after the timed loop"),
+    ],
+)
+def test_what_an_unproven_row_lacks_is_named(lost: tuple[str, str], said: str) -> None:
+    shape = msgspec.structs.replace(HOST[1].shape, depth=8, verify=2)
+    more = (*(passed("verified = decoded", when) for when in BOTH), passed("verified = decoded at depth", "after"))
+    whole = ok(HOST[1], shape=shape, proof=(*ok(HOST[1]).proof, *more))
+    assert outcome(whole, ()) == "proven"
+    name, when = lost
+    kept = tuple(one for one in whole.proof if name not in ("", one.name) or when not in ("", one.when))
+    assert why(msgspec.structs.replace(whole, proof=kept), ()) == said
 
 
 def test_all_proven(tmp_path: Path) -> None:

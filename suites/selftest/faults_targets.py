@@ -14,6 +14,7 @@ _CROSSOVER = "suites/kernels/test_crossover.py::"
 _TIMES = "suites/harness/test_crossover.py::"
 _COUNTERS = "suites/harness/test_counters.py::"
 _VERDICT = "suites/reports/test_verdict.py::"
+_ROW = "suites/harness/test_row.py::"
 _SAMPLED = "suites/harness/test_sampled.py::"
 
 TARGET_FAULTS: tuple[Fault, ...] = (
@@ -50,7 +51,10 @@ TARGET_FAULTS: tuple[Fault, ...] = (
         name="rows-at-once-are-compared-with-themselves",
         file="harness/proof.py",
         old="decoded = Evidence(logits=own.logits[-rows:], engaged=own.engaged)",
-        new="decoded = Evidence(logits=logits, engaged=own.engaged)",
+        new=(
+            "self._engine.truncate(len(self._tokens.ids) - rows)\n"
+            "        decoded = Evidence(logits=self._engine.verify(self._tokens.ids[-rows:]), engaged=own.engaged)"
+        ),
         checks=(f"{_PROOF}test_one_ulp_of_rows_at_once_fails",),
     ),
     Fault(
@@ -63,9 +67,23 @@ TARGET_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="rows-at-once-need-no-comparison",
         file="reports/verdict.py",
-        old="owed = {*OWED, VERIFIED} if row.shape.verify else set(OWED)",
-        new="owed = set(OWED)",
+        old="at_once = (VERIFIED,) if row.shape.verify else ()",
+        new="at_once = (VERIFIED,) if row.shape.verify < 0 else ()",
         checks=(f"{_VERDICT}test_one_odd_row[rows at once that were not compared]",),
+    ),
+    Fault(
+        name="a-deep-row-needs-no-comparison-at-its-depth",
+        file="reports/verdict.py",
+        old="deep = (AT_DEPTH,) if row.shape.depth and",
+        new="deep = (AT_DEPTH,) if row.shape.depth < 0 and",
+        checks=(f"{_VERDICT}test_one_odd_row[a depth that nothing was compared behind]",),
+    ),
+    Fault(
+        name="eight-rows-at-once-are-proven-of-sixteen",
+        file="harness/proof.py",
+        old="        rows = self._verify\n",
+        new="        rows = min(self._verify, 8)\n",
+        checks=(f"{_ROW}test_all_rows_of_a_timed_pass_are_proven",),
     ),
     Fault(
         name="rows-at-once-begin-where-the-last-pass-did",
@@ -104,6 +122,13 @@ TARGET_FAULTS: tuple[Fault, ...] = (
         old="key = json.dumps([self.sha256, tokens.tolist()",
         new="key = json.dumps([tokens.tolist()",
         checks=(f"{_VOUCHED}test_an_answer_is_of_one_model_token_list_cache_type_and_oracle",),
+    ),
+    Fault(
+        name="an-answer-under-another-name-is-taken",
+        file="harness/adapters/vouched.py",
+        old="return answer.vouched if answer.of == path.name else None",
+        new="return answer.vouched",
+        checks=(f"{_VOUCHED}test_a_file_under_the_name_of_another_is_no_answer",),
     ),
     Fault(
         name="only-the-last-decoded-step-is-checked",
@@ -145,8 +170,8 @@ TARGET_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="megabytes-count-as-bytes",
         file="harness/counters.py",
-        old="read_bytes=float(value) * UNITS[unit]",
-        new="read_bytes=float(value) * UNITS[unit] ** 0",
+        old="return float(value) * UNITS[unit]",
+        new="return float(value) * UNITS[unit] ** 0",
         checks=(f"{_COUNTERS}test_every_launch_has_its_bytes",),
     ),
 )

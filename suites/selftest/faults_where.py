@@ -69,10 +69,17 @@ WHERE_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_COMPARE}test_a_row_that_vanished_is_no_pass",),
     ),
     Fault(
+        name="compare-passes-with-less-of-a-proof",
+        file="harness/comparison.py",
+        old="if not both or self.less or",
+        new="if not both or",
+        checks=(f"{_COMPARE}test_a_check_that_is_gone_is_no_pass",),
+    ),
+    Fault(
         name="compare-joins-rows-by-their-ids",
         file="harness/comparison.py",
-        old="return {row.key: row for row in rows}",
-        new="return {row.id: row for row in rows}",
+        old="return {row.key: worst[row.key] for row in rows}",
+        new="return {row.id: worst[row.key] for row in rows}",
         checks=(f"{_COMPARE}test_rows_are_joined_by_what_is_measured_not_by_their_ids",),
     ),
     Fault(
