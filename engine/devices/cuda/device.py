@@ -13,6 +13,7 @@ from engine.arena import require_free
 from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.kernels import Kernels
+from engine.devices.cuda.lane import CudaLane
 from engine.devices.cuda.memory import Block, CudaBuffer
 from engine.devices.cuda.nvrtc import KERNELS, OPTIONS, PORTABLE, read_sources
 from engine.devices.cuda.stream import CudaStream
@@ -106,6 +107,9 @@ class CudaDevice:
 
     def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> CudaStream:
         return CudaStream(self, pdl=pdl, grid_limit=grid_limit, portable=portable or self.portable)
+
+    def lane(self, nbytes: int, name: str) -> CudaLane:
+        return CudaLane(self, nbytes, name)
 
     def kernels(self, *, portable: bool) -> Kernels:
         return self._set(portable)[1]

@@ -22,6 +22,7 @@ from engine.devices.host import native, reports
 from engine.devices.host.arena import Arena, Place, physical_bytes
 from engine.devices.host.arguments import Launch
 from engine.devices.host.build import Builder, default_cache_dir
+from engine.devices.host.lane import HostLane
 from engine.devices.host.memory import Allocation, HostBuffer
 from engine.devices.host.module import KernelModule, LoadedModule, Worker
 from engine.devices.host.stream import HostStream
@@ -153,6 +154,9 @@ class HostDevice:
         stream = HostStream(self, grid_limit)
         self._streams.add(stream)
         return stream
+
+    def lane(self, nbytes: int, name: str) -> HostLane:
+        return HostLane(self, nbytes, name)
 
     def used_bytes(self) -> int:
         return self._arena.used
