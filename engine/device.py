@@ -5,7 +5,7 @@ Everything above this interface (arena, launchers, families, graph, session) is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -165,6 +165,12 @@ class Device(Protocol):
 
     def lane(self, nbytes: int, name: str) -> Lane:
         """Raises OutOfMemory. Refused during capture."""
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        """Wait for all work. Kernels may then read these ahead of their pdl_wait, as what only the host wrote.
+
+        Refused during capture.
+        """
 
     def used_bytes(self) -> int:
         """What the allocator itself says is in use (the CuPy pool; the host arena)."""

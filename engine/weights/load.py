@@ -61,8 +61,7 @@ def write_tiles(device: Device, matrices: Sequence[tuple[Weight, Tensor]]) -> No
             filling.append((lane, chunk, pool.submit(_fill, lane, chunk)))
         for item in filling:
             _send(*item)
-        for lane in lanes:
-            lane.wait()
+        device.settle(weight.buffer for weight, _ in matrices)
 
 
 def chunks_of(weight: Weight, tensor: Tensor) -> Iterator[Chunk]:

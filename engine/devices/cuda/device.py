@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,14 @@ class CudaDevice:
 
     def lane(self, nbytes: int, name: str) -> CudaLane:
         return CudaLane(self, nbytes, name)
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        self.refuse_during_capture("a wait for all work")
+        runtime = self.cuda.cupy.cuda.runtime
+        try:
+            runtime.deviceSynchronize()
+        except runtime.CUDARuntimeError as error:
+            raise DeviceError(f"cuda: a kernel failed: {error}") from None
 
     def kernels(self, *, portable: bool) -> Kernels:
         return self._set(portable)[1]

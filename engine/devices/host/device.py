@@ -6,7 +6,7 @@ import ctypes
 import math
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -157,6 +157,15 @@ class HostDevice:
 
     def lane(self, nbytes: int, name: str) -> HostLane:
         return HostLane(self, nbytes, name)
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        self._refuse_during_capture("a wait for all work")
+        for buffer in buffers:
+            if not isinstance(buffer, HostBuffer) or buffer.device is not self:
+                raise DeviceError(f"settling '{buffer.name}': not a buffer of this device")
+            if self._mode == "check":
+                number = ctypes.c_uint32(buffer.allocation.place.number)
+                self._workers[0].library.simt_check_settle(number)
 
     def used_bytes(self) -> int:
         return self._arena.used
