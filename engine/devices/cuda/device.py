@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from engine.arena import require_free
 from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.kernels import Kernels
+from engine.devices.cuda.lane import CudaLane
 from engine.devices.cuda.memory import Block, CudaBuffer
 from engine.devices.cuda.nvrtc import KERNELS, OPTIONS, PORTABLE, read_sources
 from engine.devices.cuda.stream import CudaStream
@@ -106,6 +107,17 @@ class CudaDevice:
 
     def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> CudaStream:
         return CudaStream(self, pdl=pdl, grid_limit=grid_limit, portable=portable or self.portable)
+
+    def lane(self, nbytes: int, name: str) -> CudaLane:
+        return CudaLane(self, nbytes, name)
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        self.refuse_during_capture("a wait for all work")
+        runtime = self.cuda.cupy.cuda.runtime
+        try:
+            runtime.deviceSynchronize()
+        except runtime.CUDARuntimeError as error:
+            raise DeviceError(f"cuda: a kernel failed: {error}") from None
 
     def kernels(self, *, portable: bool) -> Kernels:
         return self._set(portable)[1]
