@@ -21,7 +21,8 @@ from engine.weights.tiles import TILE_ROWS
 from engine.weights.weight import Weight, room_for
 from reference.spec.model import Tensor
 
-# A thread copies some 8 GB/s, a GPU receives up to 50. Chunks much smaller would wait for this interpreter.
+# A thread copies 7 GB/s and an H200 receives 54. Of the sizes tried there these were the fastest, 28 GB/s: four lanes
+# give 20, chunks of 2 MiB keep the interpreter busy, and of 16 MiB the first ones take longer to come.
 LANES, LANE_BYTES = 8, 1 << 23
 
 
