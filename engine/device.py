@@ -152,6 +152,10 @@ class Device(Protocol):
     @property
     def multiprocessors(self) -> int: ...
     @property
+    def shared_limit(self) -> int:
+        """Bytes of shared memory that a block may ask for, static ones included."""
+
+    @property
     def alignment(self) -> int:
         """Allocations are rounded up to a multiple of this many bytes."""
 

@@ -34,7 +34,7 @@ template <class Op> struct __align__(16) GemmStage {
 template <class Op> struct GemmCargo {
   static constexpr int X_ROWS = GEMM_THREADS / 8, X = GEMM_ROWS / X_ROWS;  // eight threads bring a row
   AsyncCopies<Op::PIECES + X + 1> copies;
-  typename Op::Pair pair[CHUNK_BLOCKS / 2];
+  typename Op::Pair pair[Op::PAIRS];
   const unsigned char* tile;  // of the chunk to load next
   const signed char* x;       // this thread's first piece of it
   int block;                  // the first of it in this thread's row, counted over all activation rows
@@ -53,7 +53,7 @@ template <class Op> struct GemmCargo {
     for (int i = 0; i < Op::PIECES; i++)
       copies.copy(&stage.codes[i][threadIdx.x], pieces + Op::piece(part, i) * TILE_ROWS);
 #pragma unroll
-    for (int i = 0; i < CHUNK_BLOCKS / 2; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
+    for (int i = 0; i < Op::PAIRS; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
     if (part == Op::CHUNKS - 1) tile += Op::TILE_BYTES;
   }
   // `rows`: how many of this item's tile there are.
@@ -86,7 +86,7 @@ template <class Op> struct GemmCargo {
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++)
       stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
-          Op::scale(pair[b / 2], PART * CHUNK_BLOCKS + b);
+          Op::scale(pair[b * Op::PAIRS / CHUNK_BLOCKS], PART * CHUNK_BLOCKS + b);
   }
   // Pairs up the scales or the sums that this thread's own copy brought. After the wait for it.
   __device__ __forceinline__ void store_terms(GemmStage<Op>& stage) const {

@@ -3,7 +3,8 @@
 // A tile is 32 output rows by COLS columns: pieces of 16 bytes, ordered [piece][row], then a tail of TAIL bytes a row.
 // Tiles are ordered [row group][k tile]. One type has CHUNKS chunks of 128 columns in a tile and PIECES pieces of codes
 // in a chunk; piece(chunk, i) is the place of the i-th of them. Per block of 32 columns a Header gives one Scale (a Pair
-// is what of it two blocks, an even one and the next, need), and
+// is what of it two blocks, an even one and the next, need; PAIRS differ in a chunk, and a copy of one would wait for
+// it to come from memory), and
 // codes() gives for t = 0 .. 3 two words of four int8 codes: low = elements 4t .. 4t + 3, high = elements 16 + 4t ..
 // 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
 #pragma once
@@ -61,7 +62,7 @@ __device__ __forceinline__ void upper_bits(unsigned& low, unsigned& high, const 
 // ---- Q8_0, Q4_0, Q5_0: 128 columns, the float16 scales of the four blocks in the tail ----
 
 template <int PIECES_> struct ScaledTile {
-  static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_, TILE_PIECES = PIECES, TAIL = 8;
+  static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_, TILE_PIECES = PIECES, TAIL = 8, PAIRS = 1;
   static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = false;
   struct Header {
@@ -120,7 +121,7 @@ struct Q5_0 : ScaledTile<5> {
 // ---- Q4_K, Q5_K: 256 columns; piece 0 holds d, dmin and the twelve bytes of 6-bit scales and minima ----
 
 template <int PIECES_> struct OffsetTile {
-  static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_, TILE_PIECES = 1 + CHUNKS * PIECES, TAIL = 0;
+  static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_, TILE_PIECES = 1 + CHUNKS * PIECES, TAIL = 0, PAIRS = 1;
   static constexpr int TILE_BYTES = TILE_ROWS * PIECE_BYTES * TILE_PIECES;
   static constexpr bool MINIMA = true, HALVES = false;
   struct Header {
@@ -175,7 +176,7 @@ struct Q5_K : OffsetTile<5> {
 // ---- Q6_K: 256 columns; 8 pieces of nibbles, 4 of upper bits, 1 of sixteen int8 scales, d as float16 in the tail ----
 
 struct Q6_K {
-  static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12, TILE_PIECES = 13, TAIL = 2;
+  static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12, TILE_PIECES = 13, TAIL = 2, PAIRS = 2;
   static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = true;
   struct Header {

@@ -94,7 +94,10 @@ def attention_step(
     items = max(tiles * splits(context), min(heads * splits(context), narrow))
     kind, widest = "f32" if keys.dtype == np.float32 else "f16", 128 if head_dim <= 128 else 256
     grid = blocks(min(items, RESIDENT * narrow))
-    stream.launch(OP, f"{OP}_{kind}_{widest}", grid=grid, block=THREADS, args=args, shared=SHARED)
+    # Most of a multiprocessor's shared memory, needed or not, so that no block of the next launch, which asks for its
+    # weights at once, starts beside: the few and small loads of this one would have to wait behind those.
+    shared = max(SHARED, stream.device.shared_limit * 3 // 4)
+    stream.launch(OP, f"{OP}_{kind}_{widest}", grid=grid, block=THREADS, args=args, shared=shared)
 
 
 def _results(out: Buffer | Quantized, cols: int, width: int) -> tuple[Buffer | None, ...]:

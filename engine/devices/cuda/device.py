@@ -46,6 +46,7 @@ class CudaDevice:
             has, needs = ("{}.{}".format(*pair) for pair in (self.capability, MINIMUM_CAPABILITY))
             raise NoDevice(f"device cuda: {self._gpu} has compute capability {has}, at least {needs} is needed")
         self.multiprocessors = int(properties["multiProcessorCount"])
+        self.shared_limit = int(properties["sharedMemPerBlockOptin"])
         self.l2_bytes = int(properties["l2CacheSize"])
         self._pool = cuda.cupy.cuda.MemoryPool()
         self.portable = portable
@@ -128,7 +129,7 @@ class CudaDevice:
             cubins = Cubins(
                 self._sources, architecture=self.architecture, cache_dir=self._cache_dir, options=options
             )  # fmt: skip
-            self._sets[portable] = cubins, Kernels(self.cuda, cubins)
+            self._sets[portable] = cubins, Kernels(self.cuda, cubins, self.shared_limit)
         return self._sets[portable]
 
     def used_bytes(self) -> int:

@@ -20,7 +20,7 @@ from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.errors import AccessFault, GuardDamage, KernelFault
 from engine.devices.host import native, reports
 from engine.devices.host.arena import Arena, Place, physical_bytes
-from engine.devices.host.arguments import Launch
+from engine.devices.host.arguments import MAX_SHARED, Launch
 from engine.devices.host.build import Builder, default_cache_dir
 from engine.devices.host.lane import HostLane
 from engine.devices.host.memory import Allocation, HostBuffer
@@ -112,6 +112,10 @@ class HostDevice:
     @property
     def has_pdl(self) -> bool:
         return False
+
+    @property
+    def shared_limit(self) -> int:
+        return MAX_SHARED
 
     @property
     def multiprocessors(self) -> int:
