@@ -371,3 +371,13 @@ def test_progress_says_what_is_left(tmp_path: Path) -> None:
     gate(tmp_path, Machine(), plan(24, 260), lines=lines)
     assert lines[0] == "pair 1           base qwen3-tiny Q8_0, 2 rows  1.0 s; at least 7 more, about 7 s"
     assert "more" not in lines[-1]
+
+
+def test_progress_says_where_the_seconds_of_a_process_went(tmp_path: Path) -> None:
+    def told(act: Act, answer: ProcessAnswer) -> ProcessAnswer:
+        rows = [msgspec.structs.replace(row, spent={"proof": 0.25, "times": 0.1}) for row in answer.rows]
+        return msgspec.structs.replace(answer, rows=tuple(rows), spent={"opening": 0.3})
+
+    lines: list[str] = []
+    gate(tmp_path, Machine(answer=told), plan(24, 260), lines=lines)
+    assert "2 rows  1.0 s (opening 0.3, proof 0.5, times 0.2); at least 7 more" in lines[0]
