@@ -1,7 +1,8 @@
 """The canaries of a process: small work that no model has a part in. If it moves between processes, the machine did.
 
 They run before the rows: what a graph node costs in a process depends on which kernels ran in it before (0.57 us
-against 0.75 us on an H200), and the rows are shuffled.
+against 0.75 us on an H200), and the rows are shuffled. One process in seven is in the slower state all the same:
+harness.canary_rule can bear that.
 """
 
 from __future__ import annotations
