@@ -1,8 +1,7 @@
 """The canaries of a process: small work that no model has a part in. If it moves between processes, the machine did.
 
-They run before the rows: what a graph node costs in a process depends on which kernels ran in it before (0.57 us
-against 0.75 us on an H200), and the rows are shuffled. One process in seven is in the slower state all the same:
-harness.canary_rule can bear that.
+They run before the rows, and in the order given: what a graph node costs in a process depends on which kernels ran in
+it before (0.57 us against 0.75 us on an H200), and the rows are shuffled.
 """
 
 from __future__ import annotations

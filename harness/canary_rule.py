@@ -1,8 +1,8 @@
 """Whether a canary says that the machine changed between the arms: a shift of the processes of one, and it is shown.
 
-The unit is a fresh process, as in harness.statistics. Something slows single ones: a placement in memory (1 % of a
-matvec, in one process of five on an H200), a state of the graph machinery (27 % of an empty graph, in one of seven).
-That moves a mean, and is no change between the arms. `harness.simulate` shows the error rates of exactly this rule.
+The unit is a fresh process, as in harness.statistics. Something slows single ones: a matvec by 1 %, in one process of
+five on an H200, and an empty graph behind other kernels by 27 %, in one of seven. That moves a mean, and is no change
+between the arms. `harness.simulate` shows the error rates of exactly this rule.
 """
 
 from __future__ import annotations

@@ -184,8 +184,8 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="decode-is-timed-from-the-end-of-the-prompt",
         file="harness/measure.py",
-        old="_stand_at(engine, len(tokens) + (shape.generated - run) // 2, tokens)",
-        new="_stand_at(engine, len(tokens), tokens)",
+        old="engine.truncate(len(tokens) + (shape.generated - run) // 2)",
+        new="engine.truncate(len(tokens))",
         checks=(f"{_MEASURE}test_a_sample_of_decode_is_a_short_run_in_the_middle_of_the_answer",),
     ),
     # ---- where it runs ----
