@@ -152,10 +152,11 @@ class Session:
         self._buffers.position.write(np.zeros(1, np.int32))
 
     def truncate(self, length: int) -> None:
-        """Forget all positions from `length` on."""
+        """Forget all positions from `length` on. `generate_more` goes on there, with the token of the last step."""
         if not 0 <= length <= self._length:
             raise BadInput(f"truncate to {length}: the session holds {self._length} positions")
         self._length = length
+        self._buffers.position.write(np.array([length], np.int32))
 
     def prefill(self, tokens: Sequence[int] | NDArray[np.integer], *, all_logits: bool = False) -> Logits:
         """Append tokens. Returns the logits of the last one, (1, vocab), or of each, (tokens, vocab)."""
