@@ -120,8 +120,8 @@ template <class Op> struct FewTerms {
 template <class Op>
 __device__ __forceinline__ void strip_codes(unsigned (&to)[4], const unsigned char* slot, int part, int b) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  Op::codes(to[0], to[2], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g, t}, b, t);
-  Op::codes(to[1], to[3], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g + 8, t}, b, t);
+  codes_of<Op>(to[0], to[2], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g, t}, b, t);
+  codes_of<Op>(to[1], to[3], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g + 8, t}, b, t);
 }
 
 __device__ __forceinline__ void put_sums(const FewStage& stage, int strip, int chunk, int row, const float (&a)[4]) {

@@ -124,7 +124,7 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
       scale[b][m] = stage.scales[b][output / 2 + 8 * m + group];
 #pragma unroll
       for (int half = 0; half < 2; half++)
-        Op::codes(packed[b][m][half], packed[b][m][2 + half],
+        codes_of<Op>(packed[b][m][half], packed[b][m][2 + half],
                   SharedWords<Op>{stage, output + 16 * m + 8 * half + group}, b, t);
     }
 #pragma unroll

@@ -124,9 +124,13 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
 #pragma unroll
     for (int t = 0; t < 4; t++) {
       unsigned low, high;
-      Op::codes(low, high, words, b, t);
+      Op::fields(low, high, words, b, t);
       low_sum = __dp4a((int)low, (int)word_of(first, t), low_sum);
       high_sum = __dp4a((int)high, (int)word_of(second, t), high_sum);
+      if (Op::OFFSET) {  // (q - offset) a = q a - offset a, in the pipe that does not take the codes apart
+        low_sum = __dp4a((int)(0x01010101u * (256 - Op::OFFSET)), (int)word_of(first, t), low_sum);
+        high_sum = __dp4a((int)(0x01010101u * (256 - Op::OFFSET)), (int)word_of(second, t), high_sum);
+      }
     }
     const typename Op::Scale scale = Op::scale(header, c * CHUNK_BLOCKS + b);
     a = Op::step(a, scale, Op::dot(scale, low_sum, high_sum), stage.scales[block], Op::MINIMA ? stage.sums[block] : 0.0f);

@@ -5,8 +5,8 @@
 // in a chunk; piece(chunk, i) is the place of the i-th of them. Per block of 32 columns a Header gives one Scale (a Pair
 // is what of it two blocks, an even one and the next, need; PAIRS differ in a chunk, and a copy of one would wait for
 // it to come from memory), and
-// codes() gives for t = 0 .. 3 two words of four int8 codes: low = elements 4t .. 4t + 3, high = elements 16 + 4t ..
-// 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
+// fields() gives for t = 0 .. 3 two words of four codes with OFFSET added: low = elements 4t .. 4t + 3, high = elements
+// 16 + 4t .. 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
 #pragma once
 #include "portable.cuh"
 
@@ -92,29 +92,28 @@ template <int PIECES_> struct ScaledTile {
 };
 
 struct Q8_0 : ScaledTile<8> {
+  static constexpr int OFFSET = 0;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     low = words(2 * block, t);
     high = words(2 * block + 1, t);
   }
 };
 
 struct Q4_0 : ScaledTile<4> {
+  static constexpr int OFFSET = 8;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
-    low = subtract_bytes(low, 0x08080808u);
-    high = subtract_bytes(high, 0x08080808u);
   }
 };
 
 struct Q5_0 : ScaledTile<5> {
+  static constexpr int OFFSET = 16;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
     fifth_bits(low, high, words, block, t);
-    low = subtract_bytes(low, 0x10101010u);
-    high = subtract_bytes(high, 0x10101010u);
   }
 };
 
@@ -159,15 +158,17 @@ template <int PIECES_> struct OffsetTile {
 };
 
 struct Q4_K : OffsetTile<4> {
+  static constexpr int OFFSET = 0;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
   }
 };
 
 struct Q5_K : OffsetTile<5> {
+  static constexpr int OFFSET = 0;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
     fifth_bits(low, high, words, block, t);
   }
@@ -211,12 +212,11 @@ struct Q6_K {
   static __device__ __forceinline__ int piece(int chunk, int i) {
     return i < CHUNK_BLOCKS ? CHUNK_BLOCKS * chunk + i : CHUNK_BLOCKS * CHUNKS + 2 * chunk + (i - CHUNK_BLOCKS);
   }
+  static constexpr int OFFSET = 32;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
     upper_bits(low, high, words, block, t);
-    low = subtract_bytes(low, 0x20202020u);
-    high = subtract_bytes(high, 0x20202020u);
   }
   static __device__ __forceinline__ float dot(const Scale& scale, int low, int high) {
     return __int2float_rn(half_scale(scale, 0) * low + half_scale(scale, 1) * high);
@@ -228,6 +228,16 @@ struct Q6_K {
     return __fmul_rn(__fmul_rn(scale.d, __int2float_rn(half_scale(scale, half))), __int2float_rn(code));
   }
 };
+
+// The int8 codes themselves.
+template <class Op, class Words>
+__device__ __forceinline__ void codes_of(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  Op::fields(low, high, words, block, t);
+  if (Op::OFFSET) {
+    low = subtract_bytes(low, 0x01010101u * Op::OFFSET);
+    high = subtract_bytes(high, 0x01010101u * Op::OFFSET);
+  }
+}
 
 // ---- float types: 128 columns, VALUES consecutive values in a piece ----
 
