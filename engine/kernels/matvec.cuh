@@ -44,27 +44,19 @@ struct Activations {
   const float *scales, *sums;
   int rows, cols;
 
-  // `count` blocks of 32 of a row, a multiple of four, from block `first` on, by all threads. All pieces of a round are
-  // asked for before the first is put down: nothing else is done while they come.
+  // `count` blocks of 32 of a row, from block `first` on, by all threads. What a thread brings in a round is asked for
+  // before any of it is put down, because nothing else is done while it comes: 256 pieces are all codes of 4096 columns.
   template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
-    static constexpr int ROUND = 4, TERMS = PIECE_BYTES / 4;  // pieces of a thread; scales of a piece
     const long long block = (long long)row * (cols / BLOCK) + first;
-    const uint4* from[] = {reinterpret_cast<const uint4*>(codes) + 2 * block,
-                           reinterpret_cast<const uint4*>(scales + block), reinterpret_cast<const uint4*>(sums + block)};
-    uint4* to[] = {stage.codes, reinterpret_cast<uint4*>(stage.scales), reinterpret_cast<uint4*>(stage.sums)};
-    const int scales_at = 2 * count, sums_at = scales_at + count / TERMS, end = sums_at + (SUMS ? count / TERMS : 0);
-    for (int base = threadIdx.x; base < end; base += ROUND * MATVEC_THREADS) {
-      uint4 piece[ROUND];
-#pragma unroll
-      for (int u = 0; u < ROUND; u++) {
-        const int i = base + u * MATVEC_THREADS;
-        if (i < end) piece[u] = i < scales_at ? from[0][i] : i < sums_at ? from[1][i - scales_at] : from[2][i - sums_at];
-      }
-#pragma unroll
-      for (int u = 0; u < ROUND; u++) {
-        const int i = base + u * MATVEC_THREADS;
-        if (i < end) *(i < scales_at ? to[0] + i : i < sums_at ? to[1] + i - scales_at : to[2] + i - sums_at) = piece[u];
-      }
+    const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2 * block;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) {
+      const bool has_terms = i < count;
+      const uint4 piece = pieces[i];
+      const float scale = has_terms ? scales[block + i] : 0.0f, sum = SUMS && has_terms ? sums[block + i] : 0.0f;
+      stage.codes[i] = piece;
+      if (has_terms) stage.scales[i] = scale;
+      if (SUMS && has_terms) stage.sums[i] = sum;
     }
   }
 };
