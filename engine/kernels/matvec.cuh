@@ -38,6 +38,11 @@ struct MatvecStage {
         partial(sums + (with_sums ? span / BLOCK : 0)) {}
 };
 
+// Where item `item` of a product lies that has `bands` of each unit of outputs. One band is the rule, and a division takes
+// longer than all else before a block asks for its activations.
+__device__ __forceinline__ int unit_of(int item, int bands) { return bands == 1 ? item : item / bands; }
+__device__ __forceinline__ int band_of(int item, int bands) { return bands == 1 ? 0 : item % bands; }
+
 // Activations as 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32).
 struct Activations {
   const signed char* codes;

@@ -33,13 +33,13 @@ template <class First_, class Last_> struct Products {
   __device__ __forceinline__ int within(int item) const {
     return item - (item < items_a ? 0 : item < items_b ? items_a : items_b);
   }
-  __device__ __forceinline__ int band(int item) const { return within(item) % bands; }
+  __device__ __forceinline__ int band(int item) const { return band_of(within(item), bands); }
   __device__ __forceinline__ Strip strip(int item, int s) const {
-    const int strip = within(item) / bands * strips + s;
+    const int strip = unit_of(within(item), bands) * strips + s;
     return {of(item).weight, strip / 2, strip % 2};
   }
   __device__ __forceinline__ int output(int item) const {
-    return within(item) / bands * strips * STRIP_ROWS + threadIdx.x % 32;
+    return unit_of(within(item), bands) * strips * STRIP_ROWS + threadIdx.x % 32;
   }
   __device__ __forceinline__ bool has(int item) const {
     return threadIdx.x % 32 < strips * STRIP_ROWS && output(item) < of(item).outputs;
