@@ -111,7 +111,7 @@ def test_a_fused_pass_of_many_rows_leaves_the_notes_of_single_operations(
         assert s.tape is not None
         marks[fused] = _marks(s.tape.take())
         s.close()
-    assert marks["on"] == {key: marks["off"][key] for key in marks["on"]}
+    assert marks["on"].items() <= marks["off"].items()
     names = {name for name, position in marks["on"] if position == 9}
     assert {"0.attn_norm.codes", "1.q", "1.q_rope", "1.values", "2.up", "2.swiglu.sums", "2.ffn_residual"} <= names
 

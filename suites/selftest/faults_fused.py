@@ -194,7 +194,7 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         name="group-gemm-takes-the-type-of-the-first-for-all",
         file="engine/kernels/gemm.cuh",
         old="if (!SAME<First, Last> && work.is_last(item))",
-        new="if (!SAME<First, Last> && work.is_last(item + 1))",
+        new="if (!SAME<First, Last> && work.is_last(item - 1))",
         checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K+Q4_K+Q6_K-70]",),
     ),
     Fault(
