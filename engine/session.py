@@ -292,7 +292,7 @@ class Session:
         """Whether a pass of `rows` rows takes the kernels that do several operations in one."""
         paths = ("auto", "matvec") if rows == 1 else ("auto",)
         asked = self.toggles.fused == "on" and self.toggles.matmul in paths
-        return asked and rows <= qwen3_fused.MOST_ROWS and self.tap is no_tap
+        return asked and self.tap is no_tap
 
     def _layers(self, rows: int, *, fused: bool) -> None:
         if fused:

@@ -29,8 +29,7 @@ template <class Op> struct GateUp {
     fold_strips(total.up, sums, 2, 2, chunks);
   }
   __device__ __forceinline__ void finish(int item, int row, const Total& total) const {
-    const float g = total.gate;
-    put(row, unit_of(item, bands), quantize_value(__fmul_rn(__fdiv_rn(g, __fadd_rn(1.0f, exp32(-g))), total.up)));
+    put(row, unit_of(item, bands), quantize_value(gated(total.gate, total.up)));
   }
   __device__ __forceinline__ void put(int row, int block, const QuantizedValue& q) const {
     const long long at = (long long)row * (padded / BLOCK) + block;

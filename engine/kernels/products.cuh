@@ -1,4 +1,4 @@
-// Up to three products of the same activations as the work of one matvec or of one launch for a few rows.
+// Up to three products of the same activations as the work of one launch of any skeleton.
 #pragma once
 #include "few.cuh"
 
@@ -18,7 +18,7 @@ template <class First_, class Last_> struct Products {
     float sum, added;
   };
   Product a, b, c;
-  int bands, strips;  // strips: 1 or 2
+  int bands, strips;
   int items_a, items_b, items;  // up to the end of a, of b, of c
 
   __device__ __forceinline__ Products(const Product& a, const Product& b, const Product& c, int bands, int strips)

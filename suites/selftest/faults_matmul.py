@@ -14,8 +14,8 @@ def _output_lost(type_name: str, path: str) -> Fault:
     """The last output of a product is not computed."""
     name, sums = type_name.upper(), "sums" if type_name in ("q4_k", "q5_k") else "nullptr"
     x = f"Activations{{codes, scales, {sums}, rows, cols}}"
-    product = f"products<{name}, {name}>(shared, {x}, Product{{y, weight, nullptr, outputs"
-    old = {"matvec": f" {product}", "few": f"few_{product}", "gemm": "weight, rows, outputs, cols);"}[path]
+    skeleton = {"matvec": " products", "few": "few_products", "gemm": "gemm_products"}[path]
+    old = f"{skeleton}<{name}, {name}>(shared, {x}, Product{{y, weight, nullptr, outputs"
     return Fault(
         name=f"{type_name.replace('_', '-')}-{path}-loses-an-output",
         file=f"engine/kernels/matmul_{type_name}.cu",
@@ -105,8 +105,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gemm-drops-an-odd-chunk",
         file="engine/kernels/gemm.cuh",
-        old="const int chunks = cols / CHUNK, tiles = cols / Op::COLS, groups",
-        new="const int chunks = cols / CHUNK / 2 * 2, tiles = cols / Op::COLS, groups",
+        old="const int chunks = x.cols / CHUNK, rows = x.rows",
+        new="const int chunks = x.cols / CHUNK / 2 * 2, rows = x.rows",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
