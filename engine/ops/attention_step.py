@@ -101,7 +101,8 @@ def attention_step(
     most, shared = RESIDENT * narrow, SHARED
     if tiles * splits(context) <= ALONE * narrow:
         most, shared = narrow, max(SHARED, stream.device.shared_limit * 3 // 4)
-    stream.launch(OP, f"{OP}_{kind}_{widest}", grid=blocks(min(items, most)), block=THREADS, args=args, shared=shared)
+    grid = blocks(min(items, most))
+    stream.launch(OP, f"{OP}_{kind}_{widest}", grid=grid, block=THREADS, args=args, shared=shared)
 
 
 def _results(out: Buffer | Quantized, cols: int, width: int) -> tuple[Buffer | None, ...]:

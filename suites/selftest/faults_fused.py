@@ -115,8 +115,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gate-and-up-change-places",
         file="engine/kernels/matmul_swiglu.cu",
-        old="return {s < 2 ? gate : up, item / bands, s % 2};",
-        new="return {s < 2 ? up : gate, item / bands, s % 2};",
+        old="return {s < 2 ? gate : up, unit_of(item, bands), s % 2};",
+        new="return {s < 2 ? up : gate, unit_of(item, bands), s % 2};",
         checks=(f"{_KERNELS}matmul_swiglu.py::test_types[{{device}}-Q4_K]",),
     ),
     Fault(

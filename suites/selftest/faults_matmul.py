@@ -36,6 +36,13 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         origin="24",
     ),
     Fault(
+        name="matvec-takes-the-offset-of-the-upper-codes-once-less",
+        file="engine/kernels/matvec.cuh",
+        old="high_sum = __dp4a((int)(0x01010101u * (256 - Op::OFFSET)),",
+        new="high_sum = __dp4a((int)(0x00010101u * (256 - Op::OFFSET)),",
+        checks=(f"{_KERNELS}matmul_q6_k.py::test_a_row_of_a_batch_is_the_row_alone[{{device}}]",),
+    ),
+    Fault(
         name="matvec-without-a-barrier",
         file="engine/kernels/matvec.cuh",
         old="      __syncthreads();\n      if (warp == folder) work.fold(",
