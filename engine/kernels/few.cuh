@@ -142,7 +142,7 @@ __device__ __forceinline__ void put_chunk(const unsigned char* slot, const FewSt
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
     const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
     unsigned weights[4];
-    int low[4] = {}, high[4] = {};
+    int low[4] = {Op::START, Op::START, Op::START, Op::START}, high[4] = {};
     strip_codes<Op>(weights, slot, PART, b);
     add_products<Op>(low, high, weights, codes);
     terms.step(a, b, low, high);
@@ -156,7 +156,9 @@ template <class Op>
 __device__ __forceinline__ void put_both(const unsigned char* slot, const FewStage& stage, int strip, int chunk, int parts) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const unsigned* x = stage.chunk_codes(g % NARROW_ROWS, chunk + min(g / NARROW_ROWS, parts - 1));
-  int low[CHUNK_BLOCKS][4] = {}, high[CHUNK_BLOCKS][4] = {};
+  int low[CHUNK_BLOCKS][4], high[CHUNK_BLOCKS][4] = {};
+#pragma unroll
+  for (int i = 0; i < CHUNK_BLOCKS * 4; i++) low[i / 4][i % 4] = Op::START;
 #pragma unroll
   for (int part = 0; part < STEP_CHUNKS; part++) {
     if (part == parts) break;

@@ -107,7 +107,7 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
     const int block = chunk * CHUNK_BLOCKS + b;
     const uint4 first = stage.codes[2 * block], second = stage.codes[2 * block + 1];
-    int low_sum = 0, high_sum = 0;
+    int low_sum = Op::START, high_sum = 0;
 #pragma unroll
     for (int t = 0; t < 4; t++) {
       unsigned low, high;

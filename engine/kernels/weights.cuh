@@ -6,6 +6,7 @@
 // is what of it two blocks, an even one and the next, need), and
 // codes() gives for t = 0 .. 3 two words of four int8 codes: low = elements 4t .. 4t + 3, high = elements 16 + 4t ..
 // 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
+// dot() takes the sums of products of the lower and the upper 16 columns of a block; the former starts from START, not 0.
 #pragma once
 #include "portable.cuh"
 
@@ -29,6 +30,14 @@ __device__ __forceinline__ unsigned word_of(const uint4& piece, int t) {
 }
 __device__ __forceinline__ int byte_of(unsigned word, int i) { return (int)((word >> (8 * i)) & 255u); }
 __device__ __forceinline__ int signed_byte_of(unsigned word, int i) { return (int)(signed char)(word >> (8 * i)); }
+
+// Integers become floats by a subtraction, because a multiprocessor converts few at a time: the last bit of these floats is
+// worth 1. So sums of products start from the bits of 1.5 * 2^23 and may reach from -2^22 to 2^22 - 1.
+static constexpr int EXACT_START = 0x4b400000;
+__device__ __forceinline__ float sum_to_float(int sum) { return __fsub_rn(__int_as_float(sum), 0x1.8p+23f); }
+__device__ __forceinline__ float byte_to_float(unsigned word, int i) {
+  return __fsub_rn(__uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440u + i)), 0x1p+23f);
+}
 
 // Takes `offsets` off four bytes of 0 .. 127; bit 7 is set meanwhile, so that no byte borrows from the next.
 __device__ __forceinline__ unsigned subtract_bytes(unsigned bytes, unsigned offsets) {
@@ -64,6 +73,7 @@ template <int PIECES_> struct ScaledTile {
   static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_, TILE_PIECES = PIECES, TAIL = 8;
   static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = false;
+  static constexpr int START = EXACT_START;
   struct Header {
     uint2 d;
   };
@@ -81,7 +91,7 @@ template <int PIECES_> struct ScaledTile {
     return {half_to_float((unsigned short)((block < 2 ? header.d.x : header.d.y) >> (16 * (block % 2))))};
   }
   static __device__ __forceinline__ int piece(int, int i) { return i; }
-  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return __int2float_rn(low + high); }
+  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return sum_to_float(low + high); }
   static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float) {
     return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);
   }
@@ -123,6 +133,7 @@ template <int PIECES_> struct OffsetTile {
   static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_, TILE_PIECES = 1 + CHUNKS * PIECES, TAIL = 0;
   static constexpr int TILE_BYTES = TILE_ROWS * PIECE_BYTES * TILE_PIECES;
   static constexpr bool MINIMA = true, HALVES = false;
+  static constexpr int START = EXACT_START;
   struct Header {
     uint4 words;
   };
@@ -141,13 +152,13 @@ template <int PIECES_> struct OffsetTile {
     const unsigned minima = first ? h.z & 0x3f3f3f3fu : ((h.w >> 4) & 0x0f0f0f0fu) | ((h.z >> 2) & 0x30303030u);
     const int i = block % CHUNK_BLOCKS;
     const float d = half_to_float((unsigned short)h.x), dmin = half_to_float((unsigned short)(h.x >> 16));
-    return {__fmul_rn(d, __int2float_rn(byte_of(scales, i))), __fmul_rn(dmin, __int2float_rn(byte_of(minima, i)))};
+    return {__fmul_rn(d, byte_to_float(scales, i)), __fmul_rn(dmin, byte_to_float(minima, i))};
   }
   // The nibbles of all blocks come first, then one piece of fifth bits for each chunk.
   static __device__ __forceinline__ int piece(int chunk, int i) {
     return i < CHUNK_BLOCKS ? 1 + CHUNK_BLOCKS * chunk + i : 1 + CHUNK_BLOCKS * CHUNKS + chunk;
   }
-  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return __int2float_rn(low + high); }
+  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return sum_to_float(low + high); }
   static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float x_sum) {
     a = __fmaf_rn(__fmul_rn(scale.scale, x_scale), dot, a);
     return __fmaf_rn(-scale.minimum, x_sum, a);
@@ -178,6 +189,7 @@ struct Q6_K {
   static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12, TILE_PIECES = 13, TAIL = 2;
   static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = true;
+  static constexpr int START = 0;  // what comes of the halves can be larger
   struct Header {
     uint4 scales;
     unsigned short d;
