@@ -20,6 +20,7 @@ CACHES = ("keys", "values")
 _OUTPUTS = {
     "advance": 4,
     "argmax": 3,
+    "attention_combine_quantize": 3,
     "attention_split": 3,
     "attention_step": 10,
     "heads_append": 3,
@@ -201,6 +202,8 @@ def _value_name(module: str, buffer: str, role: str, source: str) -> str:
         case "keys" | "values":
             return stem if part else ""
     if stem in _QUANTIZED:
-        made = {"attention_step": "attention", "matmul_swiglu": "swiglu"}.get(module, role or source)
+        made = (
+            "attention" if module.startswith("attention") else {"matmul_swiglu": "swiglu"}.get(module, role or source)
+        )
         return f"{made}.{stem}" if made else ""
     return ""

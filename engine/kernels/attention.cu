@@ -3,6 +3,7 @@
 // Grid:     attention_split: one item per key head, split of 256 keys and tile of 4 or 8 queries, 288 threads; then
 //           attention_combine: one item per head of a row, a thread per value of a head. attention_prefill: one item
 //           per key head and tile of 64 queries, 128 threads, which takes all splits. A query is one head of one row.
+//           attention_combine_quantize is attention_combine, then quantize (NUMERICS 5).
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread.
 // Rounding: as in the formula.
 // Traffic:  visible keys and values once per tile of queries, q twice per tile and split; attention_prefill writes and
@@ -53,6 +54,28 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
   combine(shared, o, m, l, position, rows * heads, heads, head_dim, context, [&](int item, float value) {
     const int t = (int)threadIdx.x;
     if (t < head_dim) out[(long long)item * head_dim + t] = value;
+  });
+}
+
+// codes: (rows, padded), scales, sums: (rows, padded / 32), what lies past the heads becomes zero; the rest as above.
+// head_dim is a multiple of 32 and the number of threads.
+extern "C" __global__ void __launch_bounds__(256)
+attention_combine_quantize(signed char* codes, float* scales, float* sums, const float* o, const float* m, const float* l,
+                           const int* position, int rows, int heads, int head_dim, int context, int padded) {
+  __shared__ CombineShared shared;
+  combine(shared, o, m, l, position, rows * heads, heads, head_dim, context, [&](int item, float value) {
+    const int t = (int)threadIdx.x, head = item % heads;
+    const long long row = item / heads;
+    const auto put = [&](int col, const QuantizedValue& q) {
+      codes[row * padded + col] = q.code;
+      if (t % 32 == 0) {
+        scales[row * (padded / 32) + col / 32] = q.scale;
+        sums[row * (padded / 32) + col / 32] = q.sum;
+      }
+    };
+    put(head * head_dim + t, quantize_value(value));
+    if (head == heads - 1)
+      for (int col = heads * head_dim + t; col < padded; col += head_dim) put(col, QuantizedValue{0, 0.0f, 0.0f});
   });
 }
 

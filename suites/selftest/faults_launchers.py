@@ -49,8 +49,8 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="attention-grid-that-depends-on-the-position",
         file="engine/ops/attention.py",
-        old="grid = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))",
-        new="grid = blocks(step.kv_heads * (int(step.position.read()[0]) // SPLIT + 1) * -(-step.queries // tile))",
+        old="items = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))",
+        new="items = blocks(step.kv_heads * (int(step.position.read()[0]) // SPLIT + 1) * -(-step.queries // tile))",
         checks=("suites/graph_replay/test_replay.py::test_plain_kernels_replay_too[{device}-Q4_K_M]",),
         origin="4",
     ),
@@ -65,8 +65,8 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="one-row-attends-by-the-way-of-many",
         file="engine/ops/attention.py",
-        old='if variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS):',
-        new='if variant in ("prefill", "auto"):',
+        old='prefill = variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS)',
+        new='prefill = variant in ("prefill", "auto")',
         checks=(f"{_KERNELS}attention.py::test_auto_takes_the_way_for_the_rows[{{device}}-1]",),
         origin="10",
     ),
