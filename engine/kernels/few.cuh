@@ -42,25 +42,25 @@ template <class Work> struct FewRounds {
   }
   __device__ __forceinline__ int chunks_of(int round) const { return min(length, chunks - round * length); }
 
-  // The activations of a round of an item, if there is one, to the place `slot`.
-  __device__ __forceinline__ void ask(int item, int round, int slot) {
-    if (item < work.items)
-      stage.template ask<Work::First::MINIMA>(ring.copies, x, work.band(item) * FEW_ROWS, round * length, slot * length,
-                                              chunks_of(round));
+  __device__ __forceinline__ int first_row(int item) const { return item < work.items ? work.band(item) * FEW_ROWS : x.rows; }
+
+  // The activations of a round of the band that starts at `row`, if there are any, to the place `slot`.
+  __device__ __forceinline__ void ask(int row, int round, int slot) {
+    if (row < x.rows)
+      stage.template ask<Work::First::MINIMA>(ring.copies, x, row, round * length, slot * length, chunks_of(round));
     ring.copies.commit();
   }
-  __device__ __forceinline__ void begin(int item) {
-    const int row = work.band(item) * FEW_ROWS;
+  __device__ __forceinline__ void begin(int item, int row) {
     stage.rows = min(FEW_ROWS, x.rows - row);
     total = {};
     if (threadIdx.x / 32 < stage.rows) work.begin(item, row + threadIdx.x / 32, total);
   }
-  // Of the round before the one that `stage` turns to next.
-  __device__ __forceinline__ void fold(int item, int round) {
-    const int warp = threadIdx.x / 32, row = work.band(item) * FEW_ROWS + warp;
-    if (row >= x.rows) return;
+  // Of the round before the one that `stage` turns to next, which may be the first one of another item.
+  __device__ __forceinline__ void fold(int item, int row, int round) {
+    const int warp = threadIdx.x / 32;
+    if (row + warp >= x.rows) return;
     work.fold(total, RowSums{stage.chunk_sums(0, warp), stage.most * stage.sums_pitch}, chunks_of(round));
-    if (round == count - 1) work.finish(item, row, total);
+    if (round == count - 1) work.finish(item, row + warp, total);
   }
 };
 
@@ -78,25 +78,28 @@ __device__ __forceinline__ void few(unsigned char* shared, const Work& work, con
   for (int i = 0; i < FEW_DEPTH; i++) ring.ask(work, i, steps, x.cols);
   pdl_wait();
   pdl_launch_dependents();
+  int row = rounds.first_row(blockIdx.x), next_row = row;  // of the item, and of the one that its last round asks for
   if (columns)
-    for (int round = 0; round < (rounds.whole ? rounds.count : 1); round++) rounds.ask(blockIdx.x, round, round);
+    for (int round = 0; round < (rounds.whole ? rounds.count : 1); round++) rounds.ask(row, round, round);
   ring.copies.wait();
-  int slot = 0, held = 0, before = -1;  // of the ring; where the activations of a round lie; the item of the round before
-  for (int item = blockIdx.x; item < work.items; item += gridDim.x)
+  int slot = 0, held = 0;             // of the ring; where the activations of a round lie
+  int before = -1, before_row = row;  // the item of the round before
+  for (int item = blockIdx.x; item < work.items; item += gridDim.x, row = next_row)
     for (int round = 0; round < rounds.count; round++) {
       const int now = held;
       const bool last = round == rounds.count - 1;
       held = held + 1 < rounds.span ? held + 1 : 0;
       ring.copies.template wait_all_but<1>();
       __syncthreads();  // what was asked for is there, and the round before is over
-      if (!columns) rounds.ask(item, round, 0);
-      else if (!rounds.whole) rounds.ask(last ? item + gridDim.x : item, last ? 0 : round + 1, held);
-      if (before >= 0) rounds.fold(before, round ? round - 1 : rounds.count - 1);
+      if (last) next_row = rounds.first_row(item + gridDim.x);
+      if (!columns) rounds.ask(row, round, 0);
+      else if (!rounds.whole) rounds.ask(last ? next_row : row, last ? 0 : round + 1, held);
+      if (before >= 0) rounds.fold(before, before_row, round ? round - 1 : rounds.count - 1);
       if (!columns) {
         ring.copies.wait();
         __syncthreads();
       }
-      if (round == 0) rounds.begin(item);
+      if (round == 0) rounds.begin(item, row);
       stage.turn(now * rounds.length, rounds.length, places);
       if (round * rounds.apart + step < steps) {
         if (work.is_last(item)) put_step<typename Work::Last>(ring.slot(slot), stage, strip, step, rounds.chunks_of(round));
@@ -107,8 +110,8 @@ __device__ __forceinline__ void few(unsigned char* shared, const Work& work, con
       } else {
         ring.copies.commit();  // so that a round counts as much for every warp
       }
-      before = item;
+      before = item, before_row = row;
     }
   __syncthreads();
-  if (before >= 0) rounds.fold(before, rounds.count - 1);
+  if (before >= 0) rounds.fold(before, before_row, rounds.count - 1);
 }

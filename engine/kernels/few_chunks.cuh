@@ -87,22 +87,20 @@ template <class Op> __device__ __forceinline__ int place_of(int part) { return O
 template <class Op> struct FewTerms {
   typename Op::Header header[2];
   float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS];
-  int place;
 
   __device__ __forceinline__ FewTerms(const unsigned char* slot, int part, const FewStage& stage, int row, int chunk)
-      : x_sums{}, place(place_of<Op>(part)) {
+      : x_sums{} {
     const int g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      header[i] = Op::header(TileRow<Op, STRIP_ROWS>{tile_of<Op>(slot, part), g + 8 * i});
+      header[i] = Op::chunk(Op::header(TileRow<Op, STRIP_ROWS>{tile_of<Op>(slot, part), g + 8 * i}), place_of<Op>(part));
       spread(x_scales[i], stage.chunk_terms(stage.scales, row + i, chunk));
       if (Op::MINIMA) spread(x_sums[i], stage.chunk_terms(stage.sums, row + i, chunk));
     }
   }
   // Elements 0 and 1 belong to output g, 2 and 3 to g + 8; even ones to the first of the rows.
   __device__ __forceinline__ void step(float (&a)[4], int b, const int (&low)[4], const int (&high)[4]) const {
-    const typename Op::Scale scale[2] = {Op::scale(header[0], place * CHUNK_BLOCKS + b),
-                                         Op::scale(header[1], place * CHUNK_BLOCKS + b)};
+    const typename Op::Scale scale[2] = {Op::scale(header[0], b), Op::scale(header[1], b)};
 #pragma unroll
     for (int i = 0; i < 4; i++)
       a[i] = Op::step(a[i], scale[i / 2], Op::dot(scale[i / 2], low[i], high[i]), x_scales[i % 2][b], x_sums[i % 2][b]);
@@ -117,10 +115,10 @@ __device__ __forceinline__ void strip_codes(unsigned (&to)[4], const unsigned ch
 }
 
 __device__ __forceinline__ void put_sums(const FewStage& stage, int strip, int chunk, int row, const float (&a)[4]) {
-  const int output = strip * STRIP_ROWS + threadIdx.x % 32 / 4;
+  float* to = stage.chunk_sums(chunk, row) + strip * STRIP_ROWS + threadIdx.x % 32 / 4;
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    if (row + i % 2 < stage.rows) stage.chunk_sums(chunk, row + i % 2)[output + i / 2 * 8] = a[i];
+    if (row + i % 2 < stage.rows) to[i % 2 * stage.sums_pitch + i / 2 * 8] = a[i];
 }
 
 // A_c of chunk PART of a step, for up to eight rows. chunk: within the round.
@@ -143,31 +141,28 @@ __device__ __forceinline__ void put_chunk(const unsigned char* slot, const FewSt
 }
 
 // A_c of both chunks of a step, or of the first of them, for up to four rows: columns 0 .. 3 of the products are the rows
-// in the first chunk, 4 .. 7 the rows in the second. So a lane folds the blocks of one chunk only.
+// in the first chunk, 4 .. 7 the rows in the second. So a lane folds the blocks of one chunk only. Of a second chunk that
+// is not there whatever lies in its place is multiplied, by zeros or for nothing.
 template <class Op>
 __device__ __forceinline__ void put_both(const unsigned char* slot, const FewStage& stage, int strip, int chunk, int parts) {
-  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  const unsigned* x = stage.chunk_codes(g % NARROW_ROWS, chunk + min(g / NARROW_ROWS, parts - 1));
-  int low[CHUNK_BLOCKS][4], high[CHUNK_BLOCKS][4] = {};
-#pragma unroll
-  for (int i = 0; i < CHUNK_BLOCKS * 4; i++) low[i / 4][i % 4] = Op::START;
-#pragma unroll
-  for (int part = 0; part < STEP_CHUNKS; part++) {
-    if (part == parts) break;
-    const bool mine = g / NARROW_ROWS == part;
-#pragma unroll
-    for (int b = 0; b < CHUNK_BLOCKS; b++) {
-      const unsigned codes[2] = {mine ? x[8 * b + t] : 0, mine ? x[8 * b + 4 + t] : 0};
-      unsigned weights[4];
-      strip_codes<Op>(weights, slot, part, b);
-      add_products<Op>(low[b], high[b], weights, codes);
-    }
-  }
-  const int part = t / 2, row = 2 * (t % 2), there = min(part, parts - 1);
-  const FewTerms<Op> terms(slot, there, stage, row, chunk + there);
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, part = t / 2, row = 2 * (t % 2);
+  const unsigned* x = stage.chunk_codes(g % NARROW_ROWS, chunk + g / NARROW_ROWS);
+  const FewTerms<Op> terms(slot, part, stage, row, chunk + part);
   float a[4] = {};
 #pragma unroll
-  for (int b = 0; b < CHUNK_BLOCKS; b++) terms.step(a, b, low[b], high[b]);
+  for (int b = 0; b < CHUNK_BLOCKS; b++) {
+    const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
+    int low[4] = {Op::START, Op::START, Op::START, Op::START}, high[4] = {};
+#pragma unroll
+    for (int of = 0; of < STEP_CHUNKS; of++) {
+      const bool mine = g / NARROW_ROWS == of;
+      const unsigned columns[2] = {mine ? codes[0] : 0, mine ? codes[1] : 0};
+      unsigned weights[4];
+      strip_codes<Op>(weights, slot, of, b);
+      add_products<Op>(low, high, weights, columns);
+    }
+    terms.step(a, b, low, high);
+  }
   if (part < parts) put_sums(stage, strip, chunk + part, row, a);
 }
 

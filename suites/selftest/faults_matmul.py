@@ -77,15 +77,15 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="few-narrow-rows-take-part-in-both-chunks",
         file="engine/kernels/few_chunks.cuh",
-        old="const bool mine = g / NARROW_ROWS == part;",
-        new="const bool mine = g / NARROW_ROWS <= part;",
+        old="const bool mine = g / NARROW_ROWS == of;",
+        new="const bool mine = g / NARROW_ROWS <= of;",
         checks=(f"{_KERNELS}matmul_q5_0.py::test_bands[{{device}}]",),
     ),
     Fault(
         name="few-narrow-rows-fold-the-scales-of-the-first-chunk",
         file="engine/kernels/few_chunks.cuh",
-        old="terms(slot, there, stage, row, chunk + there);",
-        new="terms(slot, 0, stage, row, chunk + there);",
+        old="terms(slot, part, stage, row, chunk + part);",
+        new="terms(slot, 0, stage, row, chunk + part);",
         checks=(f"{_KERNELS}matmul_q5_k.py::test_bands[{{device}}]",),
     ),
     Fault(
@@ -243,8 +243,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="scale-of-another-block",
         file="engine/kernels/weights.cuh",
-        old="const int i = block % CHUNK_BLOCKS;",
-        new="const int i = block % CHUNK_BLOCKS ^ 1;",
+        old="i = block % CHUNK_BLOCKS;",
+        new="i = block % CHUNK_BLOCKS ^ 1;",
         checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
     ),
     Fault(
