@@ -141,13 +141,14 @@ __device__ __forceinline__ void put_chunk(const unsigned char* slot, const FewSt
 }
 
 // A_c of both chunks of a step, or of the first of them, for up to four rows: columns 0 .. 3 of the products are the rows
-// in the first chunk, 4 .. 7 the rows in the second. So a lane folds the blocks of one chunk only. Of a second chunk that
-// is not there whatever lies in its place is multiplied, by zeros or for nothing.
+// in the first chunk, 4 .. 7 the rows in the second. So a lane folds the blocks of one chunk only. Where there is no second
+// chunk the first one is multiplied in its place, for nothing: a branch would keep the blocks from overlapping.
 template <class Op>
 __device__ __forceinline__ void put_both(const unsigned char* slot, const FewStage& stage, int strip, int chunk, int parts) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, part = t / 2, row = 2 * (t % 2);
-  const unsigned* x = stage.chunk_codes(g % NARROW_ROWS, chunk + g / NARROW_ROWS);
-  const FewTerms<Op> terms(slot, part, stage, row, chunk + part);
+  const int last = Op::CHUNKS == 1 ? parts - 1 : 1;  // a tile of two chunks has both
+  const unsigned* x = stage.chunk_codes(g % NARROW_ROWS, chunk + min(g / NARROW_ROWS, last));
+  const FewTerms<Op> terms(slot, min(part, last), stage, row, chunk + min(part, last));
   float a[4] = {};
 #pragma unroll
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
@@ -158,7 +159,7 @@ __device__ __forceinline__ void put_both(const unsigned char* slot, const FewSta
       const bool mine = g / NARROW_ROWS == of;
       const unsigned columns[2] = {mine ? codes[0] : 0, mine ? codes[1] : 0};
       unsigned weights[4];
-      strip_codes<Op>(weights, slot, of, b);
+      strip_codes<Op>(weights, slot, min(of, last), b);
       add_products<Op>(low, high, weights, columns);
     }
     terms.step(a, b, low, high);
