@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 DeviceName = Literal["host", "cuda"]
+BLOCK_SHARED = 1024  # bytes of shared memory that every block takes for itself, on all GPUs from sm_80 on
 
 
 class Buffer(Protocol):
@@ -128,6 +129,10 @@ class Device(Protocol):
 
     @property
     def multiprocessors(self) -> int: ...
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a multiprocessor. A block takes BLOCK_SHARED of it besides what its launch asks for."""
+
     @property
     def alignment(self) -> int:
         """Allocations are rounded up to a multiple of this many bytes."""

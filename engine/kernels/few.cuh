@@ -44,11 +44,10 @@ template <class Work> struct FewRounds {
 
   __device__ __forceinline__ int first_row(int item) const { return item < work.items ? work.band(item) * FEW_ROWS : x.rows; }
 
-  // The activations of a round of the band that starts at `row`, if there are any, to the place `slot`.
+  // Asks for the activations of a round of the band that starts at `row`, if there are any, to lie at the place `slot`.
   __device__ __forceinline__ void ask(int row, int round, int slot) {
     if (row < x.rows)
       stage.template ask<Work::First::MINIMA>(ring.copies, x, row, round * length, slot * length, chunks_of(round));
-    ring.copies.commit();
   }
   __device__ __forceinline__ void begin(int item, int row) {
     stage.rows = min(FEW_ROWS, x.rows - row);
@@ -79,9 +78,10 @@ __device__ __forceinline__ void few(unsigned char* shared, const Work& work, con
   pdl_wait();
   pdl_launch_dependents();
   int row = rounds.first_row(blockIdx.x), next_row = row;  // of the item, and of the one that its last round asks for
-  if (columns)
-    for (int round = 0; round < (rounds.whole ? rounds.count : 1); round++) rounds.ask(row, round, round);
-  ring.copies.wait();
+  if (columns) rounds.ask(row, 0, 0);
+  ring.copies.commit();
+  for (int round = 1; rounds.whole && round < rounds.count; round++) rounds.ask(row, round, round);
+  ring.copies.commit();
   int slot = 0, held = 0;             // of the ring; where the activations of a round lie
   int before = -1, before_row = row;  // the item of the round before
   for (int item = blockIdx.x; item < work.items; item += gridDim.x, row = next_row)
@@ -94,6 +94,7 @@ __device__ __forceinline__ void few(unsigned char* shared, const Work& work, con
       if (last) next_row = rounds.first_row(item + gridDim.x);
       if (!columns) rounds.ask(row, round, 0);
       else if (!rounds.whole) rounds.ask(last ? next_row : row, last ? 0 : round + 1, held);
+      ring.copies.commit();
       if (before >= 0) rounds.fold(before, before_row, round ? round - 1 : rounds.count - 1);
       if (!columns) {
         ring.copies.wait();

@@ -158,8 +158,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="few-forgets-the-room-of-the-sums",
         file="engine/ops/_few.py",
-        old="fixed + n * activations + 2 * sums <= SHARED",
-        new="fixed + n * activations <= SHARED",
+        old="fixed + n * activations + 2 * sums <= room",
+        new="fixed + n * activations <= room",
         checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_of_any_width_find_room[{{device}}-Q4_K-1]",),
     ),
     Fault(

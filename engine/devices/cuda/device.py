@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from engine.arena import require_free
-from engine.device import Buffer, CaptureError, DeviceError, DeviceName
+from engine.device import BLOCK_SHARED, Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.kernels import Kernels
 from engine.devices.cuda.memory import Block, CudaBuffer
@@ -45,6 +45,7 @@ class CudaDevice:
             has, needs = ("{}.{}".format(*pair) for pair in (self.capability, MINIMUM_CAPABILITY))
             raise NoDevice(f"device cuda: {self._gpu} has compute capability {has}, at least {needs} is needed")
         self.multiprocessors = int(properties["multiProcessorCount"])
+        self.shared_bytes = int(properties["sharedMemPerMultiprocessor"])
         self.l2_bytes = int(properties["l2CacheSize"])
         self._pool = cuda.cupy.cuda.MemoryPool()
         self.portable = portable
@@ -116,7 +117,7 @@ class CudaDevice:
             cubins = Cubins(
                 self._sources, architecture=self.architecture, cache_dir=self._cache_dir, options=options
             )  # fmt: skip
-            self._sets[portable] = cubins, Kernels(self.cuda, cubins)
+            self._sets[portable] = cubins, Kernels(self.cuda, cubins, shared_limit=self.shared_bytes - BLOCK_SHARED)
         return self._sets[portable]
 
     def used_bytes(self) -> int:

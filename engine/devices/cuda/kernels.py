@@ -15,7 +15,6 @@ from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.memory import CudaBuffer
 from engine.devices.cuda.support import Cuda, checked
 
-SHARED_LIMIT = 99 * 1024  # bytes of a block; above 48 KiB every kernel opts in, and all GPUs from sm_80 on have these
 SLOT = 8  # bytes; every argument gets a slot of the widest kind
 
 # struct codes and sizes in bytes of the kinds of argument; a slot that is not full is padded
@@ -32,15 +31,16 @@ _KINDS: dict[type, tuple[str, int]] = {
 class Kernel:
     """One kernel, ready to launch. Its argument block is written anew by every launch; the driver copies it."""
 
-    def __init__(self, cuda: Cuda, function: Any, name: str) -> None:
+    def __init__(self, cuda: Cuda, function: Any, name: str, shared_limit: int) -> None:
         driver = cuda.driver
+        self._shared_limit = shared_limit
         self.function = function
         self.name = name  # module.kernel
         attribute = driver.CUfunction_attribute
         self.max_threads = int(self._attribute(driver, attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK))
         self.static_shared = int(self._attribute(driver, attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES))
         dynamic = attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        allowed = driver.cuFuncSetAttribute(function, dynamic, SHARED_LIMIT - self.static_shared)
+        allowed = driver.cuFuncSetAttribute(function, dynamic, shared_limit - self.static_shared)
         checked(driver, allowed, f"{name}: {dynamic.name}")
         self.sizes = tuple(_parameter_sizes(driver, function))
         self._storage = ctypes.create_string_buffer(SLOT * max(1, len(self.sizes)))
@@ -65,10 +65,10 @@ class Kernel:
             raise LaunchError(f"{self.name}: block {block}, expected a multiple of 32 up to {self.max_threads}")
         if not 1 <= grid < 2**31:
             raise LaunchError(f"{self.name}: a grid of {grid} blocks")
-        if shared < 0 or shared + self.static_shared > SHARED_LIMIT:
+        if shared < 0 or shared + self.static_shared > self._shared_limit:
             raise LaunchError(
                 f"{self.name}: {shared} bytes of dynamic and {self.static_shared} of static shared memory, "
-                f"a block has {SHARED_LIMIT}"
+                f"a block has {self._shared_limit}"
             )
 
     def _packer(self, kinds: tuple[type, ...]) -> struct.Struct:
@@ -92,10 +92,14 @@ class Kernel:
 
 
 class Kernels:
-    """Kernels by (module, kernel), loaded at first use and kept until `close`."""
+    """Kernels by (module, kernel), loaded at first use and kept until `close`.
 
-    def __init__(self, cuda: Cuda, cubins: Cubins) -> None:
+    shared_limit: bytes of shared memory of a block; above 48 KiB every kernel opts in.
+    """
+
+    def __init__(self, cuda: Cuda, cubins: Cubins, *, shared_limit: int) -> None:
         self._cuda = cuda
+        self._shared_limit = shared_limit
         self._cubins = cubins
         self._modules: dict[str, Any] = {}
         self._kernels: dict[tuple[str, str], Kernel] = {}
@@ -122,7 +126,7 @@ class Kernels:
             if error == driver.CUresult.CUDA_ERROR_NOT_FOUND:
                 raise LaunchError(f"{name}: {module}.cu has no kernel of that name")
             checked(driver, (error,), f"finding {name}")
-            loaded = Kernel(self._cuda, function, name)
+            loaded = Kernel(self._cuda, function, name, self._shared_limit)
         self._kernels[module, kernel] = loaded
         return loaded
 

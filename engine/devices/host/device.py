@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from engine.device import Buffer, CaptureError, DeviceError, DeviceName
+from engine.device import BLOCK_SHARED, Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.errors import AccessFault, GuardDamage, KernelFault
 from engine.devices.host import native, reports
 from engine.devices.host.arena import Arena, Place, physical_bytes
-from engine.devices.host.arguments import Launch
+from engine.devices.host.arguments import MAX_SHARED, Launch
 from engine.devices.host.build import Builder, default_cache_dir
 from engine.devices.host.memory import Allocation, HostBuffer
 from engine.devices.host.module import KernelModule, LoadedModule, Worker
@@ -115,6 +115,10 @@ class HostDevice:
     @property
     def multiprocessors(self) -> int:
         return self._multiprocessors
+
+    @property
+    def shared_bytes(self) -> int:
+        return MAX_SHARED + BLOCK_SHARED  # as GPUs that have least
 
     @property
     def alignment(self) -> int:
