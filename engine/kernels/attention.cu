@@ -14,36 +14,21 @@
 #include "attention_split.cuh"
 
 // o: (rows, heads, splits, head_dim), m, l: (rows, heads, splits): only of splits with a visible key. q: (rows, heads,
-// head_dim); keys, values: (kv_heads, context, head_dim); position: (1,), that of row 0. _4, _8: queries of a tile.
+// head_dim); keys, values: (kv_heads, context, head_dim); position: (1,), that of row 0.
 extern "C" __global__ void __launch_bounds__(288)
-attention_split_f32_4(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
-                      const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
-  __shared__ SplitShared<4> shared;
-  attend_splits<float, 4>(shared, Partials{o, m, l}, q, keys, values, position,
-                          Step{rows, heads, kv_heads, head_dim, context}, scale);
-}
-extern "C" __global__ void __launch_bounds__(288)
-attention_split_f32_8(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
-                      const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+attention_split_f32(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
+                    const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
   __shared__ SplitShared<8> shared;
-  attend_splits<float, 8>(shared, Partials{o, m, l}, q, keys, values, position,
-                          Step{rows, heads, kv_heads, head_dim, context}, scale);
+  attend_splits<float>(shared, Partials{o, m, l}, q, keys, values, position,
+                       Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
 extern "C" __global__ void __launch_bounds__(288)
-attention_split_f16_4(float* o, float* m, float* l, const float* q, const unsigned short* keys,
-                      const unsigned short* values, const int* position, int rows, int heads, int kv_heads,
-                      int head_dim, int context, float scale) {
-  __shared__ SplitShared<4> shared;
-  attend_splits<unsigned short, 4>(shared, Partials{o, m, l}, q, keys, values, position,
-                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
-}
-extern "C" __global__ void __launch_bounds__(288)
-attention_split_f16_8(float* o, float* m, float* l, const float* q, const unsigned short* keys,
-                      const unsigned short* values, const int* position, int rows, int heads, int kv_heads,
-                      int head_dim, int context, float scale) {
+attention_split_f16(float* o, float* m, float* l, const float* q, const unsigned short* keys,
+                    const unsigned short* values, const int* position, int rows, int heads, int kv_heads, int head_dim,
+                    int context, float scale) {
   __shared__ SplitShared<8> shared;
-  attend_splits<unsigned short, 8>(shared, Partials{o, m, l}, q, keys, values, position,
-                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
+  attend_splits<unsigned short>(shared, Partials{o, m, l}, q, keys, values, position,
+                                Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
 
 // out: (rows, heads, head_dim); o, m, l as attention_split leaves them. The block has a thread per value of a head.

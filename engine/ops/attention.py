@@ -13,6 +13,7 @@ from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 
 SPLIT = 256  # keys of a split
+SPLIT_TILE = 4  # queries of an item, at least
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
 PREFILL_TILE = 64  # queries of a block
@@ -166,11 +167,10 @@ def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
 
 def _split(stream: Stream, step: Step, scratch: Scratch) -> None:
     scratch.require_room("attention", step.rows * step.heads * splits(step.context), step.head_dim)
-    tile = 4 if step.queries <= 4 else 8
     # A multiprocessor holds one block; more of them would come and go for the splits that no query sees yet.
-    items = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))
+    items = blocks(step.kv_heads * splits(step.context) * -(-step.queries // SPLIT_TILE))
     grid = min(items, stream.device.multiprocessors)
-    kernel = f"attention_split_{step.kind}_{tile}"
+    kernel = f"attention_split_{step.kind}"
     stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*scratch.parts, *step.inputs()))
 
 
