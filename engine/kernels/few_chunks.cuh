@@ -37,17 +37,17 @@ struct FewStage {
   template <bool SUMS, class Copies>
   __device__ __forceinline__ void ask(Copies& copies, const Activations& x, int row, int first, int to, int count) const {
     const int rows = min(most, x.rows - row), warp = threadIdx.x / 32, r = warp % rows, warps = MATVEC_WARPS / rows;
-    const int piece = threadIdx.x % 32 + warp / rows * 32;  // this lane's first of row r, which so many warps bring
-    if (warp / rows == warps) return;
+    if (warp / rows == warps) return;  // so many warps bring row r
+    const int piece = threadIdx.x % 32 + warp / rows * 32, step = 32 * warps;
     const long long from = (long long)(row + r) * (x.cols / CHUNK) + first;
-    copy_pieces(copies, codes + r * codes_pitch + to * CHUNK, x.codes + from * CHUNK, piece, count * CHUNK / PIECE_BYTES, warps);
-    const int term = r * terms_pitch + to * CHUNK_BLOCKS;
-    copy_pieces(copies, scales + term, x.scales + from * CHUNK_BLOCKS, piece, count, warps);
-    if (SUMS) copy_pieces(copies, sums + term, x.sums + from * CHUNK_BLOCKS, piece, count, warps);
+    const int codes_count = count * CHUNK / PIECE_BYTES, term = r * terms_pitch + to * CHUNK_BLOCKS;
+    copy_pieces(copies, codes + r * codes_pitch + to * CHUNK, x.codes + from * CHUNK, piece, codes_count, step);
+    copy_pieces(copies, scales + term, x.scales + from * CHUNK_BLOCKS, piece, count, step);
+    if (SUMS) copy_pieces(copies, sums + term, x.sums + from * CHUNK_BLOCKS, piece, count, step);
   }
   template <class Copies>
-  static __device__ __forceinline__ void copy_pieces(Copies& copies, void* to, const void* from, int first, int count, int warps) {
-    for (int i = first; i < count; i += 32 * warps)
+  static __device__ __forceinline__ void copy_pieces(Copies& copies, void* to, const void* from, int first, int count, int step) {
+    for (int i = first; i < count; i += step)
       copies.copy(reinterpret_cast<uint4*>(to) + i, reinterpret_cast<const uint4*>(from) + i);
   }
   // To a round whose activations begin at chunk `first`; its sums go where those of the round before are not, if there are

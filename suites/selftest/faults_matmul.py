@@ -98,8 +98,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="few-brings-one-piece-of-a-warp-less",
         file="engine/kernels/few_chunks.cuh",
-        old="i < count; i += 32 * warps)",
-        new="i < count; i += 32 * warps + 1)",
+        old="i < count; i += step)",
+        new="i < count; i += step + 1)",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_bands[{{device}}]",),
     ),
     Fault(
