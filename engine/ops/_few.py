@@ -19,6 +19,11 @@ def bands(rows: int) -> int:
     return -(-rows // ROWS)
 
 
+def strips_of(cols: int) -> int:
+    """One strip of 16 outputs makes the most items; two where these would be too small for the warps."""
+    return 2 if cols < STEP_COLS * WARPS else 1
+
+
 def geometry(
     stream: Stream, op: str, types: Sequence[str], rows: int, cols: int, *, strips: int, items: int
 ) -> Geometry:

@@ -107,7 +107,7 @@ def _launch(
 
 
 def _cut(stream: Stream, op: str, weight: Weight, rows: int, cols: int, *, few: bool) -> Geometry:
-    strips = strips_of(weight.rows, cols)
+    strips = _few.strips_of(cols) if few else strips_of(weight.rows, cols)
     items = -(-weight.rows // (strips * STRIP_ROWS)) * (_few.bands(rows) if few else rows)
     if few:
         return _few.geometry(stream, op, [weight.type], rows, cols, strips=strips, items=items)

@@ -72,7 +72,7 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
 
 def _cut(stream: Stream, op: str, weights: Sequence[Weight], rows: int, cols: int, *, few: bool) -> Geometry:
     types = [weight.type for weight in weights]
-    strips = strips_of(sum(weight.rows for weight in weights), cols)
+    strips = _few.strips_of(cols) if few else strips_of(sum(weight.rows for weight in weights), cols)
     items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights)
     if few:
         return _few.geometry(stream, op, types, rows, cols, strips=strips, items=items * _few.bands(rows))
