@@ -5,7 +5,7 @@ Everything above this interface (arena, launchers, families, graph, session) is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 DeviceName = Literal["host", "cuda"]
-BLOCK_SHARED = 1024  # bytes of shared memory that every block takes for itself, on all GPUs from sm_80 on
 
 
 class Buffer(Protocol):
@@ -116,6 +115,29 @@ class Stream(Protocol):
     def counters(self) -> Counters: ...
 
 
+class Lane(Protocol):
+    """A way to the device for much data, piece by piece: memory on both sides, a stream for what follows a copy."""
+
+    @property
+    def host(self) -> NDArray[np.uint8]:
+        """(nbytes,), for any thread to fill once `wait` has returned."""
+
+    @property
+    def buffer(self) -> Buffer:
+        """(nbytes,) uint8 on the device."""
+
+    @property
+    def stream(self) -> Stream: ...
+    def send(self, nbytes: int) -> None:
+        """Copy the first bytes of `host` to `buffer`, in the order of the stream; may return before it is done."""
+
+    def wait(self) -> None:
+        """Return when all that was sent and launched is done. Any thread may call it."""
+
+    def close(self) -> None:
+        """Wait, then free the buffer."""
+
+
 class Device(Protocol):
     @property
     def name(self) -> DeviceName: ...
@@ -130,8 +152,8 @@ class Device(Protocol):
     @property
     def multiprocessors(self) -> int: ...
     @property
-    def shared_bytes(self) -> int:
-        """Shared memory of a multiprocessor. A block takes BLOCK_SHARED of it besides what its launch asks for."""
+    def shared_limit(self) -> int:
+        """Bytes of shared memory that a block may ask for, static ones included."""
 
     @property
     def alignment(self) -> int:
@@ -144,6 +166,15 @@ class Device(Protocol):
     def free(self, buffer: Buffer) -> None: ...
     def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> Stream:
         """`portable`: kernels without what only the newest GPUs have, and no PDL; the same bits."""
+
+    def lane(self, nbytes: int, name: str) -> Lane:
+        """Raises OutOfMemory. Refused during capture."""
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        """Wait for all work. Kernels may then read these ahead of their pdl_wait, as what only the host wrote.
+
+        Refused during capture.
+        """
 
     def used_bytes(self) -> int:
         """What the allocator itself says is in use (the CuPy pool; the host arena)."""

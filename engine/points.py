@@ -29,12 +29,16 @@ _OUTPUTS = {
     "matmul_swiglu": 3,
     "quantize": 3,
     "rms_norm_quantize": 3,
+    "swiglu_quantize": 3,
 }
 _PRODUCTS = {
     "attn_q": "q", "attn_k": "k", "attn_v": "v", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down",
     "output": "logits", "token_embd": "logits",
 }  # fmt: skip
 _RESIDUALS = {"attn_output": "attn_residual", "ffn_down": "ffn_residual", "down": "ffn_residual"}
+_MADE = {  # not from a source
+    "attention": "attention", "attention_step": "attention", "matmul_swiglu": "swiglu", "swiglu_quantize": "swiglu",
+}  # fmt: skip
 _ROTATED = {"qk_norm": "_norm", "rope": "_rope", "heads_append": "_rope"}
 _QUANTIZED = ("codes", "scales", "sums")
 _NUMBERED = re.compile(r"^(?:blk|keys|values)\.(\d+)")
@@ -202,8 +206,6 @@ def _value_name(module: str, buffer: str, role: str, source: str) -> str:
         case "keys" | "values":
             return stem if part else ""
     if stem in _QUANTIZED:
-        made = (
-            "attention" if module.startswith("attention") else {"matmul_swiglu": "swiglu"}.get(module, role or source)
-        )
+        made = _MADE.get(module, role or source)
         return f"{made}.{stem}" if made else ""
     return ""

@@ -152,10 +152,11 @@ class Session:
         self._buffers.position.write(np.zeros(1, np.int32))
 
     def truncate(self, length: int) -> None:
-        """Forget all positions from `length` on."""
+        """Forget all positions from `length` on. `generate_more` goes on there, with the token of the last step."""
         if not 0 <= length <= self._length:
             raise BadInput(f"truncate to {length}: the session holds {self._length} positions")
         self._length = length
+        self._buffers.position.write(np.array([length], np.int32))
 
     def prefill(self, tokens: Sequence[int] | NDArray[np.integer], *, all_logits: bool = False) -> Logits:
         """Append tokens. Returns the logits of the last one, (1, vocab), or of each, (tokens, vocab)."""
@@ -291,7 +292,7 @@ class Session:
         """Whether a pass of `rows` rows takes the kernels that do several operations in one."""
         paths = ("auto", "matvec") if rows == 1 else ("auto",)
         asked = self.toggles.fused == "on" and self.toggles.matmul in paths
-        return asked and rows <= qwen3_fused.MOST_ROWS and self.tap is no_tap
+        return asked and self.tap is no_tap
 
     def _layers(self, rows: int, *, fused: bool) -> None:
         if fused:

@@ -88,7 +88,7 @@ TOGGLES: tuple[ToggleInfo, ...] = (
     _info(
         "matmul", "matvec up to the rows of the GPU's table (else 1), few up to 8, then gemm", "auto", "matvec", "gemm"
     ),
-    _info("fused", "kernels that do several operations in one, in passes of up to 8 rows", "on", "off"),
+    _info("fused", "kernels that do several operations in one", "on", "off"),
     _info("portable", "kernels without what only sm_90 and later have, and no PDL (not on the host)", "on", "off"),
     _info("tape", "after every op note a hash of what it wrote, inside a graph too", "on", "off", diagnostic=True),
 )

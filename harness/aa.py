@@ -6,10 +6,10 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from harness.aa_schema import AA_SCHEMA, AaFault, AaResult, CanaryNoise, FaultKind, RowNoise
 from harness.gate.canaries import EXPECTED, judge_canaries
 from harness.gate.counts import judge_counts
 from harness.gate.evidence import Evidence, RowEvidence
@@ -19,19 +19,17 @@ from harness.gate.parity import judge_parity
 from harness.gate.plan import PlannedModel
 from harness.gate.processes import Bench
 from harness.gate.times import TIME_METRICS, judge_times
-from harness.noise import Fit, RowNoise, fit_noise, row_noise
+from harness.noise import fit_noise, row_noise
 from harness.progress import row_name
-from harness.schema import Environment, Gpu, Record
+from harness.schema import Environment, Record
 from harness.statistics import Policy
 from harness.store import read_record, write_record
 from harness.words import plural
 
-AA_SCHEMA = 1
-PLAN_FILE, RESULT, NOISE = "aa-plan.json", "aa.json", "noise.toml"
+PLAN_FILE, NOISE = "aa-plan.json", "noise.toml"
 FEWEST = 8  # processes: four pairs, the first look of a gate
 PRECEDENCE = (2, 1, 3, 0)
 
-FaultKind = Literal["missing", "broken", "wrong", "moved", "slower"]
 CODES: dict[FaultKind, int] = {"missing": 2, "broken": 2, "wrong": 1, "moved": 3, "slower": 3}
 
 
@@ -49,43 +47,6 @@ class AaPlan(Record, frozen=True, kw_only=True):
     models: tuple[PlannedModel, ...]
     notes: tuple[str, ...]
     environment: Environment
-
-
-class AaFault(Record, frozen=True, kw_only=True):
-    """What an A/A run must not show: rows that are not there, differ from themselves, or are called slower."""
-
-    kind: FaultKind
-    label: str
-    reason: str
-
-
-class CanaryNoise(Record, frozen=True, kw_only=True):
-    """Of a canary: the gate stops where it moves by 0.7 %, so it has to be quieter than the rows."""
-
-    name: str
-    fit: Fit
-
-
-class AaResult(Record, frozen=True, kw_only=True):
-    """aa.json. Exit code 0 as one program should be, 1 bits differ, 2 broken, 3 the machine moved or a false alarm."""
-
-    schema: int = AA_SCHEMA
-    started: str  # UTC, ISO 8601
-    command: str
-    device: str
-    gpu: Gpu | None
-    tree: str  # hash of the source tree that was measured
-    version: str
-    processes: int  # of each model
-    owed: int  # rows
-    timed: bool
-    rows: tuple[RowNoise, ...]
-    canaries: tuple[CanaryNoise, ...]
-    faults: tuple[AaFault, ...]
-    notes: tuple[str, ...]
-    seconds: float
-    exit_code: int
-    headline: str
 
 
 def run_aa(plan: AaPlan, bench: Bench, policy: Policy) -> AaResult:

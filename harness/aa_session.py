@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.aa import FEWEST, NOISE, PLAN_FILE, RESULT, AaPlan, AaResult, read_plan, run_aa, write_plan
+from harness.aa import FEWEST, NOISE, PLAN_FILE, AaPlan, read_plan, run_aa, write_plan
+from harness.aa_schema import RESULT, AaResult
 from harness.code_hash import TREE, code_hash
 from harness.environment import version
 from harness.errors import BadCall

@@ -20,8 +20,15 @@ UNKIND = {
     "drift of 10 % over the run": Noise(drift=0.1),
     "process noise 3 %": Noise(process=0.03),
 }
-CANARY_NOISE = (0.002, 0.003, 0.005, 0.007)
-LATER = (4, 8, 16)
+CANARY_SAMPLE = 0.004  # as on H200s
+CANARY_NOISE = {
+    "0.2 %": Noise(process=0.002, sample=CANARY_SAMPLE),
+    "0.3 %": Noise(process=0.003, sample=CANARY_SAMPLE),
+    "0.5 %": Noise(process=0.005, sample=CANARY_SAMPLE),
+    "0.1 %, one process in five slower by 1 %": Noise(process=0.001, sample=CANARY_SAMPLE, slow=0.2, slow_by=0.01),
+    "0.1 %, one in seven slower by 30 %": Noise(process=0.001, sample=CANARY_SAMPLE, slow=1 / 7, slow_by=0.3),
+}
+CANARY_CASES = ((0.0, 4), (0.0, 8), (0.0, 16), (0.01, 4), (0.01, 8), (0.02, 4))  # how far it moved, pairs
 ORDERS: dict[Order, str] = {
     "base then head": "16 processes of base, then 16 of head",
     "abba": "16 pairs in ABBA order",
@@ -95,13 +102,17 @@ def _other_rules(trials: int) -> str:
 def _canaries(trials: int, policy: Policy) -> str:
     lines = [
         (
-            f"{100 * noise:.1f} %",
-            *(_percent(canary_alarms(noise, trials=trials, pairs=k, policy=policy)) for k in LATER),
+            name,
+            *(
+                _percent(canary_alarms(noise, shift=shift, trials=trials, pairs=pairs, policy=policy))
+                for shift, pairs in CANARY_CASES
+            ),
         )
-        for noise in CANARY_NOISE
+        for name, noise in CANARY_NOISE.items()
     ]
-    head = ("process noise of the canary", *(f"after {k} pairs" for k in LATER))
-    return _table(head, lines, f"How often one canary of a machine at rest says that it moved; {trials:,} runs a cell.")
+    cases = (f"{f'{100 * shift:g} % apart' if shift else 'at rest'}, {pairs} pairs" for shift, pairs in CANARY_CASES)
+    note = f"How often one canary says that the machine moved between the arms; {trials:,} runs a cell."
+    return _table(("process noise of the canary", *cases), lines, note)
 
 
 def _share(rates: Rates, count: int) -> str:

@@ -118,8 +118,12 @@ def _count(engine: Engine, shape: Shape, tokens: NDArray[np.int64]) -> tuple[Cou
 
 
 def _decode(engine: Engine, shape: Shape, tokens: NDArray[np.int64], run: int, timer: Timer) -> Take:
-    """`run` tokens in the middle of the answer; what stands before them is there from the pass that was counted."""
-    _stand_at(engine, len(tokens) + (shape.generated - run) // 2, tokens)
+    """`run` tokens in the middle of the answer; what stands before them is there from the pass that was counted.
+
+    The first of them is whatever was chosen last: to choose one anew takes longer than the run.
+    """
+    engine.truncate(len(tokens) + (shape.generated - run) // 2)
+    engine.synchronize()
     return timer.take(lambda: engine.generate_more(run))
 
 

@@ -11,12 +11,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.aa_schema import Fit, NoiseClass, RowNoise
 from harness.config import read_text
 from harness.errors import BadCall
 from harness.gate.times import TimeMetric
@@ -25,7 +25,6 @@ from harness.statistics import SLOWER, Policy, decide, smallest_visible
 from harness.words import plural
 
 Floats = NDArray[np.float64]
-NoiseClass = Literal["quiet", "normal", "noisy", "ungateable"]
 
 NOISE_SCHEMA = 1
 QUIET, NORMAL, NOISY, UNGATEABLE = 0.003, 0.007, 0.012, 0.015  # standard deviations of process medians
@@ -33,30 +32,6 @@ FEWEST = 4  # processes that a standard deviation is fitted from
 CONFIDENCE = 0.95
 TRIALS = 4000
 MOST_SPLITS = 4096
-
-
-class Fit(Record, frozen=True, kw_only=True):
-    """A standard deviation of log medians (0.007 is 0.7 %) and the 95 % interval of it."""
-
-    sd: float
-    low: float
-    high: float
-    processes: int
-
-
-class RowNoise(Record, frozen=True, kw_only=True):
-    """One row in one metric."""
-
-    key: str
-    label: str
-    metric: TimeMetric
-    median_us: float  # of the processes' medians
-    fit: Fit
-    noise_class: NoiseClass
-    pairs: float  # that the gate spends on it on average where nothing has changed
-    smallest_visible: float  # the slowdown that it sees nine times out of ten; 0.03 is 3 %
-    false_alarms: int  # labellings of these very processes that the gate would call slower
-    splits: int  # labellings tried
 
 
 class NoiseFile(Record, frozen=True, kw_only=True):

@@ -28,6 +28,8 @@ class Noise:
     blip: float = 0.2  # mean of how much, exponential
     tail: float = math.inf  # degrees of freedom of the processes' t distribution; infinite: normal
     correlation: float = 0.0  # of a process with the one before it
+    slow: float = 0.0  # share of processes that are in a slower state from beginning to end
+    slow_by: float = 0.0  # how much slower that is
     samples: int = 50  # in a process
 
 
@@ -68,6 +70,8 @@ def _levels(noise: Noise, rng: np.random.Generator, trials: int, processes: int)
         own = rng.standard_t(noise.tail, (trials, processes)) * math.sqrt((noise.tail - 2) / noise.tail)
     for i in range(1, processes if noise.correlation else 0):
         own[:, i] = noise.correlation * own[:, i - 1] + math.sqrt(1 - noise.correlation**2) * own[:, i]
+    if noise.slow:
+        own += (rng.random(own.shape) < noise.slow) * math.log1p(noise.slow_by) / noise.process
     slope = rng.uniform(-noise.drift, noise.drift, (trials, 1)) / 32
     levels: Floats = noise.process * own + slope * np.arange(processes) + noise.host * rng.standard_normal((trials, 1))
     return levels

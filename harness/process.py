@@ -56,14 +56,17 @@ def measure_process(job: ProcessJob) -> ProcessAnswer:
 def _measured(answer: ProcessAnswer, job: ProcessJob, rows: Sequence[PlannedRow]) -> ProcessAnswer:
     if len({(row.model, row.device) for row in rows}) != 1:
         raise BadCall("process: its rows have several models or devices, or there are none; expected one of each")
+    begun = time.perf_counter()
     with ExitStack() as stack:
         device = stack.enter_context(opened(rows[0].device, Path(job.cache)))
         model = open_file(Path(job.model_path))
         loaded = stack.enter_context(LoadedModel(device, model))
         timing = stack.enter_context(Timing(device))
+        ready = time.perf_counter()
         with timing.canaries() as works:
             sung = canaries(works, job.rules) if job.canaries else ()
             ceilings = (*job.ceilings, *read_ceiling(works, sung))
+        spent = {"opening": ready - begun, "canaries": time.perf_counter() - ready}
         found: list[Measurement] = []
         for row in rows:
             found.append(_row(job, loaded, timing, row, ceilings, cold=not found))
@@ -74,6 +77,7 @@ def _measured(answer: ProcessAnswer, job: ProcessJob, rows: Sequence[PlannedRow]
             gpu_state=timing.state,
             rows=tuple(found),
             canaries=sung,
+            spent=spent,
         )
 
 
@@ -115,6 +119,7 @@ def measurement(
         launches_per_token=measured.launches_per_token,
         graph_kernels_per_token=measured.graph_kernels_per_token,
         warm_up=measured.warm_up,
+        spent=dict(proven.spent),
     )
     limit = impossible(_claims(row, size, found), ceilings, limit_share)
     if limit and status == "ok":

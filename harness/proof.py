@@ -6,7 +6,7 @@ one-row path, and with it the graph, is part of every comparison. Logits of ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,8 @@ def proof_tokens(vocab: int, *, prefilled: int, decoded: int) -> ProofTokens:
 class Prover:
     """Compares a row's engine with its twins, which differ in one toggle each, and with the oracle's logits.
 
+    `twins` keeps what twins computed of a token list, for other rows of the same model: a row that differs in its
+    context alone has the same twins, and its own engine must get their bits.
     `verify`: rows of a pass that is compared with as many decoded tokens, the last of the list; 0: none.
     `only` is the name of the one check that is wanted, the others are not made.
     """
@@ -71,6 +73,7 @@ class Prover:
         tokens: ProofTokens,
         oracle: Oracle,
         has_pdl: bool,
+        twins: MutableMapping[object, Evidence] | None = None,
         verify: int = 0,
         only: str = "",
     ) -> None:
@@ -83,8 +86,9 @@ class Prover:
         if verify > tokens.tail:
             raise ValueError(f"verify {verify}: the proof decodes {tokens.tail} tokens, more rows cannot be compared")
         self._verify = verify if only in ("", VERIFIED) else 0
+        known: MutableMapping[object, Evidence] = {} if twins is None else twins
         self._twins = {
-            toggle: self._twin(open_twin(flipped(toggles, toggle)))
+            toggle: self._twin(flipped(toggles, toggle), open_twin, known)
             for toggle in self._pairs
             if toggle != "pdl" or has_pdl
         }
@@ -99,11 +103,17 @@ class Prover:
             found.append(_oracle_check(own, *self._oracle(own.logits), when))
         return found
 
-    def _twin(self, engine: Engine) -> Evidence:
-        try:
-            return _evidence(engine, self._tokens)
-        finally:
-            engine.close()
+    def _twin(
+        self, toggles: Toggles, open_twin: Callable[[Toggles], Engine], known: MutableMapping[object, Evidence]
+    ) -> Evidence:
+        asked = (tuple(sorted(toggles.items())), tuple(map(int, self._tokens.ids)), self._tokens.tail)
+        if asked not in known:
+            engine = open_twin(toggles)
+            try:
+                known[asked] = _evidence(engine, self._tokens)
+            finally:
+                engine.close()
+        return known[asked]
 
     def _verified(self, own: Evidence, when: When) -> Check:
         """The last tokens once more, all in one pass instead of one after the other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -41,6 +42,7 @@ class Proven:
     proof: tuple[Check, ...]
     engaged: Mapping[str, Engagement]
     memory_bytes: int  # weights, buffers and KV cache
+    spent: Mapping[str, float]  # seconds: "proof" (sessions opened for it included), "times"
 
     @property
     def verdict(self) -> tuple[Status, str]:
@@ -57,21 +59,25 @@ def prove_and_measure(
     loaded: LoadedModel, timing: Timing, row: PlannedRow, *, cache: Path, rules: Rules, warm_seconds: float
 ) -> Proven:
     """A session of its own for the row; closed at the end, like those that it was compared with."""
-    shape = row.shape
+    shape, begun = row.shape, time.perf_counter()
     with ExitStack() as stack:
         engine = loaded.engine(row.toggles, context=shape.context)
         stack.callback(engine.close)
         prover = _prover(loaded, engine, row, cache)
         before = prover.checks("before")
+        ready = time.perf_counter()
         prompt = _prompt(row, loaded.model.spec.vocab)
         measured = measure(engine, shape, prompt, rules=rules, timer=timing.timer(engine), warm_seconds=warm_seconds)
+        times = time.perf_counter() - ready
         deep = [prover.at_depth(len(prompt))] if shape.depth else []
+        proof = (*before, *deep, *prover.checks("after"))
         return Proven(
             key=row.key,
             measured=measured,
-            proof=(*before, *deep, *prover.checks("after")),
+            proof=proof,
             engaged=engine.engaged(),
             memory_bytes=loaded.memory_bytes() + engine.memory_bytes(),
+            spent={"proof": time.perf_counter() - begun - times, "times": times},
         )
 
 
@@ -99,6 +105,7 @@ def _prover(loaded: LoadedModel, engine: SessionEngine, row: PlannedRow, cache: 
         tokens=tokens,
         oracle=_oracle(row, loaded, tokens, cache, anew=bool(only)),
         has_pdl=engine.session.has_pdl,
+        twins=loaded.twins,
         verify=row.shape.verify,
         only=only,
     )

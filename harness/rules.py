@@ -8,7 +8,7 @@ import msgspec
 class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds are of timed work, shares are of 1. The defaults are those of a gate."""
 
-    warm_seconds: tuple[float, float] = (2.0, 20.0)  # at least (before the first row of a process), at most
+    warm_seconds: tuple[float, float] = (1.0, 20.0)  # at least (before the first row of a process), at most
     warm_share: float = 0.005  # three windows in a row agree within this, in time and in SM clock
     samples: tuple[int, int] = (50, 400)  # of decode, each a short run of tokens: at least, at most
     prefill_samples: tuple[int, int] = (10, 200)  # each a whole prompt

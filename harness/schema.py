@@ -327,6 +327,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     graph_kernels_per_token: float | None = None
     warm_up: str = ""  # one line if time or clock did not become flat before it was sampled
     limit: str = ""  # why the figures cannot be: above 105 % of what the machine was measured to do
+    spent: dict[str, float] = {}  # seconds of its parts: "proof", "times"
 
 
 class Canary(Record, frozen=True, kw_only=True):
@@ -352,3 +353,4 @@ class ProcessAnswer(Record, frozen=True, kw_only=True):
     order: tuple[str, ...]  # keys as measured
     rows: tuple[Measurement, ...] = ()
     canaries: tuple[Canary, ...] = ()
+    spent: dict[str, float] = {}  # seconds before the rows: "opening", "canaries"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness.canary_rule import canary_moved
 from harness.noise_model import Noise, Order, paired, run
 from harness.statistics import CANNOT_TELL, SAME, SLOWER, Policy, confirmed, decide
 
@@ -84,13 +85,13 @@ def paired_alarms(noise: Noise, *, trials: int, pairs: int, alpha: float, order:
     return alarms / trials
 
 
-def canary_alarms(process: float, *, trials: int, pairs: int, policy: Policy, seed: int = 0) -> float:
-    """How often one canary of this process noise says that a machine at rest has moved."""
+def canary_alarms(noise: Noise, *, trials: int, pairs: int, policy: Policy, shift: float = 0.0, seed: int = 0) -> float:
+    """How often one canary says that the machine has moved between the arms, where it did by `shift` (0.01 is 1 %)."""
     rng = np.random.default_rng(seed)
     moved: list[NDArray[np.bool_]] = []
     for some in _chunks(trials):
-        logs = paired(Noise(process=process), rng, slowdown=0.0, trials=some, pairs=pairs)
-        moved.append(np.abs(np.expm1(logs.mean(axis=1))) > policy.canary)
+        base, head = run(noise, rng, slowdown=shift, trials=some, pairs=pairs)
+        moved.append(canary_moved(np.median(base, axis=2), np.median(head, axis=2), policy))
     return float(np.concatenate(moved).mean())
 
 

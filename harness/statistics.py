@@ -43,7 +43,8 @@ class Policy:
     confirm_alpha: float = 0.01
     confirm_floor: float = 0.01  # below `floor`: else a slowdown just above it would be confirmed half of the times
     recheck_above: float = 0.15  # a row faster by more than this is checked for parity again
-    canary: float = 0.007  # of a canary's mean ratio from 1
+    canary: float = 0.007  # of a canary's shift from none: harness.canary_rule
+    canary_alpha: float = 0.01  # two-sided, of the ranks that show a shift
     one_sided: int = 6  # so many verdicts on one side, and none on the other, without a changed engine
 
 
@@ -153,12 +154,6 @@ def smallest_visible(sd: float, base_us: float, policy: Policy) -> float:
     absolute = policy.absolute_us / base_us
     least = policy.floor if absolute <= policy.floor else _rounded_up(absolute)
     return math.expm1(_visible(_rounded_up(sd), least, policy))
-
-
-def canary_moved(judgement: Judgement, policy: Policy) -> bool:
-    """Whether a canary says that the machine changed between the arms: then no row of the run can be judged."""
-    still = abs(math.expm1(judgement.mean)) <= policy.canary
-    return not still or judgement.verdict == "slower" or judgement.faster
 
 
 def one_sided(directions: Iterable[Direction], policy: Policy, *, engine_changed: bool) -> bool:

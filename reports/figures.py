@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.aa_schema import RESULT, read_result
 from harness.errors import BadCall
 from harness.profile import KERNELS, read_profiles
 from harness.schema import Environment
 from harness.store import PLAN, read_environment, read_run
-from reports import markdown
+from reports import markdown, noise
 from reports.document import Block, Paragraph, Table
 from reports.frames import row_frame, timed_rows
 from reports.profile import pairs
@@ -25,8 +26,12 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def figures(folders: Sequence[Path]) -> str:
-    """One part for each run folder, in the order given. Raises BadCall for a folder without rows and profiles."""
-    return "\n\n".join(markdown.render_blocks(_blocks(folder)) for folder in folders) + "\n"
+    """One part for each run folder, in the order given, and one for all A/A runs. Raises BadCall for other folders."""
+    noisy = [folder for folder in folders if (folder / RESULT).is_file()]
+    parts = [_blocks(folder) for folder in folders if folder not in noisy]
+    if noisy:
+        parts.append(noise.blocks([read_result(folder) for folder in noisy]))
+    return "\n\n".join(markdown.render_blocks(part) for part in parts) + "\n"
 
 
 def replaced(page: str, made: str, *, name: str) -> str:
@@ -41,7 +46,7 @@ def replaced(page: str, made: str, *, name: str) -> str:
 def _blocks(folder: Path) -> list[Block]:
     planned, taken_apart = (folder / PLAN).exists(), (folder / KERNELS).exists()
     if not planned and not taken_apart:
-        raise BadCall(f"{folder}: holds neither rows nor profiles of kernels; expected a run folder")
+        raise BadCall(f"{folder}: holds neither rows nor profiles of kernels nor an A/A run; expected a run folder")
     made = read_environment(folder)
     blocks: list[Block] = [Paragraph(text=_machine(made)), typed(made.command)]
     if planned:

@@ -21,8 +21,8 @@ from engine.ops.quantize import Quantized, padded
 from engine.ops.rms_norm import rms_norm
 from engine.ops.rope import rope
 from engine.ops.swiglu import swiglu
-from engine.weights import Weight, load_weight, repacked_bytes
-from reference.spec.model import Model
+from engine.weights import Weight, repacked_bytes, room_for, write_tiles
+from reference.spec.model import Model, Tensor
 from reference.spec.qwen3 import Qwen3
 from reference.spec.rope_table import rope_table
 
@@ -84,13 +84,16 @@ class Weights:
 
 
 def load(device: Device, model: Model) -> Weights:
-    """Repack and upload every tensor. Raises OutOfMemory before the first one if they do not fit."""
+    """Upload every tensor, matrices as tiles. Raises OutOfMemory before the first one if they do not fit."""
     tensors = model.file.tensors.values()
     require_free(device, sum(repacked_bytes(info, device.alignment) for info in tensors), "weights")
     before = device.used_bytes()
+    matrices: list[tuple[Weight, Tensor]] = []
 
     def weight(name: str) -> Weight:
-        return load_weight(device, model.tensor(name), name)
+        tensor = model.tensor(name)
+        matrices.append((room_for(device, tensor, name), tensor))
+        return matrices[-1][0]
 
     def vector(name: str) -> Buffer:
         return device.upload(model.tensor(name).float32(), name)
@@ -117,7 +120,7 @@ def load(device: Device, model: Model) -> Weights:
         )
 
     token_embd = weight("token_embd.weight")
-    return Weights(
+    weights = Weights(
         device=device,
         model=model,
         token_embd=token_embd,
@@ -126,6 +129,8 @@ def load(device: Device, model: Model) -> Weights:
         output=token_embd if model.spec.tied else weight("output.weight"),
         memory_bytes=device.used_bytes() - before,
     )
+    write_tiles(device, matrices)
+    return weights
 
 
 @dataclass(frozen=True, kw_only=True)

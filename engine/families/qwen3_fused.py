@@ -1,4 +1,4 @@
-"""Qwen3 (dense), a pass of 1 to 8 rows in as few kernels as there are: the bits of families/qwen3.py, without taps.
+"""Qwen3 (dense), a pass in as few kernels as there are: the bits of families/qwen3.py, without taps.
 
 Where a kernel does not take the types or the widths of a layer, its operations stand here one by one.
 """
@@ -11,13 +11,13 @@ import numpy as np
 
 from engine.device import Buffer, Stream
 from engine.families.qwen3 import Buffers, Layer, Weights
-from engine.ops._few import ROWS as MOST_ROWS
+from engine.ops._few import ROWS as FEW_ROWS
 from engine.ops.activations import Activations, activations
 from engine.ops.add import add
 from engine.ops.attention import attention, quantizes
 from engine.ops.attention_step import NewHeads, attention_step, takes_heads
 from engine.ops.heads_append import heads_append
-from engine.ops.heads_append import takes_heads as takes_few_heads
+from engine.ops.heads_append import takes_heads as takes_new_heads
 from engine.ops.kv_append import kv_append
 from engine.ops.matmul import MatmulPath, matmul
 from engine.ops.matmul_group import Product, groupable, matmul_group
@@ -28,9 +28,8 @@ from engine.ops.rms_norm import rms_norm
 from engine.ops.rms_norm_quantize import rms_norm_quantize
 from engine.ops.rope import rope
 from engine.ops.swiglu import swiglu
+from engine.ops.swiglu_quantize import swiglu_quantize
 from engine.weights import Weight
-
-__all__ = ["MOST_ROWS", "head", "region"]
 
 
 def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
@@ -103,9 +102,9 @@ def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weigh
     rows, _, head_dim = new.q.shape
     scale = np.float32(1.0 / np.sqrt(np.float64(head_dim)))
     attended = b.attended.rows(0, rows)
-    quantized = (
-        b.quantized.view(rows, padded(attended.shape[1])) if consumer.quantized and quantizes(head_dim) else None
-    )
+    quantized = None
+    if consumer.quantized and quantizes(rows, head_dim):
+        quantized = b.quantized.view(rows, padded(attended.shape[1]))
     if rows == 1 and takes_heads(head_dim):
         attention_step(
             stream, new, b.cos, b.sin, b.position, eps=eps, scale=scale, keys=b.keys[i], values=b.values[i],
@@ -123,7 +122,7 @@ def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weigh
 
 def _append(stream: Stream, b: Buffers, new: NewHeads, i: int, *, eps: float) -> None:
     """Queries and keys normed and turned, keys and values in the cache."""
-    if takes_few_heads(new.q.shape[2]):
+    if takes_new_heads(new.q.shape[2]):
         heads_append(
             stream, new.q, new.k, new.v, b.cos, b.sin, b.position, q_weight=new.q_weight, k_weight=new.k_weight,
             eps=eps, keys=b.keys[i], values=b.values[i],
@@ -137,10 +136,15 @@ def _append(stream: Stream, b: Buffers, new: NewHeads, i: int, *, eps: float) ->
 
 def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer, rows: int) -> Activations:
     gate, up = b.gate.rows(0, rows), b.up.rows(0, rows)
-    if a.quantized is not None and layer.ffn_down.quantized and takes(layer.ffn_gate, layer.ffn_up):
-        out = b.gated.view(rows, padded(gate.shape[1]))
+    width, quantized = padded(gate.shape[1]), layer.ffn_down.quantized
+    if rows <= FEW_ROWS and a.quantized is not None and quantized and takes(layer.ffn_gate, layer.ffn_up):
+        out = b.gated.view(rows, width)  # `a` is read until the last of it is there
         matmul_swiglu(stream, a.quantized, layer.ffn_gate, layer.ffn_up, out=out)
         return Activations(values=gate, quantized=out)
     _products(stream, b, a, (Product(weight=layer.ffn_gate, out=gate), Product(weight=layer.ffn_up, out=up)))
+    if quantized:
+        out = b.quantized.view(rows, width)
+        swiglu_quantize(stream, gate, up, out=out)
+        return Activations(values=gate, quantized=out)
     swiglu(stream, gate, up, out=gate)
-    return activations(stream, gate, (layer.ffn_down,), scratch=b.gated)
+    return Activations(values=gate, quantized=None)

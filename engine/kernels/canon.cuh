@@ -41,6 +41,11 @@ __device__ __forceinline__ float exp32_to_88(float x) {
 // exp(x), NUMERICS 2: +0 below -87, exp(88) above 88, NaN stays NaN.
 __device__ __forceinline__ float exp32(float x) { return exp32_to_88(x > 88.0f ? 88.0f : x); }
 
+// One value of swiglu, NUMERICS 11.
+__device__ __forceinline__ float gated(float gate, float up) {
+  return __fmul_rn(__fdiv_rn(gate, __fadd_rn(1.0f, exp32(-gate))), up);
+}
+
 // Four of the 32 values of a block that is quantised, and what the whole block shares.
 struct QuantizedPart {
   char4 codes;

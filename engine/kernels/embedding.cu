@@ -37,7 +37,7 @@ __device__ __forceinline__ void quantized_rows(float* out, const int* tokens, co
       const TileWords<Tile> words{tile, block / CHUNK_BLOCKS, token % TILE_ROWS};
       const typename Tile::Scale scale = Tile::scale(Tile::header(TileRow<Tile>{tile, token % TILE_ROWS}), block);
       unsigned a, b;
-      Tile::codes(a, b, words, block % CHUNK_BLOCKS, t);
+      codes_of<Tile>(a, b, words, block % CHUNK_BLOCKS, t);
       low = make_float4(Tile::value(scale, signed_byte_of(a, 0), 0), Tile::value(scale, signed_byte_of(a, 1), 0),
                         Tile::value(scale, signed_byte_of(a, 2), 0), Tile::value(scale, signed_byte_of(a, 3), 0));
       high = make_float4(Tile::value(scale, signed_byte_of(b, 0), 1), Tile::value(scale, signed_byte_of(b, 1), 1),

@@ -110,8 +110,8 @@ template <class Op> struct FewTerms {
 template <class Op>
 __device__ __forceinline__ void strip_codes(unsigned (&to)[4], const unsigned char* slot, int part, int b) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  Op::codes(to[0], to[2], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g, t}, b, t);
-  Op::codes(to[1], to[3], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g + 8, t}, b, t);
+  codes_of<Op>(to[0], to[2], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g, t}, b, t);
+  codes_of<Op>(to[1], to[3], StripWords<Op>{tile_of<Op>(slot, part), place_of<Op>(part), g + 8, t}, b, t);
 }
 
 __device__ __forceinline__ void put_sums(const FewStage& stage, int strip, int chunk, int row, const float (&a)[4]) {
@@ -132,7 +132,7 @@ __device__ __forceinline__ void put_chunk(const unsigned char* slot, const FewSt
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
     const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
     unsigned weights[4];
-    int low[4] = {Op::START, Op::START, Op::START, Op::START}, high[4] = {};
+    int low[4] = {}, high[4] = {};
     strip_codes<Op>(weights, slot, PART, b);
     add_products<Op>(low, high, weights, codes);
     terms.step(a, b, low, high);
@@ -153,7 +153,7 @@ __device__ __forceinline__ void put_both(const unsigned char* slot, const FewSta
 #pragma unroll
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
     const unsigned codes[2] = {x[8 * b + t], x[8 * b + 4 + t]};
-    int low[4] = {Op::START, Op::START, Op::START, Op::START}, high[4] = {};
+    int low[4] = {}, high[4] = {};
 #pragma unroll
     for (int of = 0; of < STEP_CHUNKS; of++) {
       const bool mine = g / NARROW_ROWS == of;

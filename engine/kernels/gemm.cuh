@@ -1,6 +1,6 @@
 // gemm with quantised weights: many activation rows. One of the three skeletons of matmul.cuh.
 #pragma once
-#include "tile_dots.cuh"
+#include "products.cuh"
 
 // ---- gemm: a block makes 128 outputs of 64 activation rows, a warp 32 of 64; weights are the mma's A operand ----
 
@@ -34,7 +34,7 @@ template <class Op> struct __align__(16) GemmStage {
 template <class Op> struct GemmCargo {
   static constexpr int X_ROWS = GEMM_THREADS / 8, X = GEMM_ROWS / X_ROWS;  // eight threads bring a row
   AsyncCopies<Op::PIECES + X + 1> copies;
-  typename Op::Pair pair[CHUNK_BLOCKS / 2];
+  typename Op::Pair pair[Op::PAIRS];
   const unsigned char* tile;  // of the chunk to load next
   const signed char* x;       // this thread's first piece of it
   int block;                  // the first of it in this thread's row, counted over all activation rows
@@ -53,7 +53,7 @@ template <class Op> struct GemmCargo {
     for (int i = 0; i < Op::PIECES; i++)
       copies.copy(&stage.codes[i][threadIdx.x], pieces + Op::piece(part, i) * TILE_ROWS);
 #pragma unroll
-    for (int i = 0; i < CHUNK_BLOCKS / 2; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
+    for (int i = 0; i < Op::PAIRS; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
     if (part == Op::CHUNKS - 1) tile += Op::TILE_BYTES;
   }
   // `rows`: how many of this item's tile there are.
@@ -86,7 +86,7 @@ template <class Op> struct GemmCargo {
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++)
       stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
-          Op::scale(pair[b / 2], PART * CHUNK_BLOCKS + b);
+          Op::scale(pair[b * Op::PAIRS / CHUNK_BLOCKS], PART * CHUNK_BLOCKS + b);
   }
   // Pairs up the scales or the sums that this thread's own copy brought. After the wait for it.
   __device__ __forceinline__ void store_terms(GemmStage<Op>& stage) const {
@@ -124,7 +124,7 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
       scale[b][m] = stage.scales[b][output / 2 + 8 * m + group];
 #pragma unroll
       for (int half = 0; half < 2; half++)
-        Op::codes(packed[b][m][half], packed[b][m][2 + half],
+        codes_of<Op>(packed[b][m][half], packed[b][m][2 + half],
                   SharedWords<Op>{stage, output + 16 * m + 8 * half + group}, b, t);
     }
 #pragma unroll
@@ -162,46 +162,68 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
   }
 }
 
-template <class Op>
-__device__ __forceinline__ void gemm(GemmStage<Op>* stages, float* y, const signed char* codes, const float* scales,
-                                     const float* sums, const unsigned char* weight, int rows, int outputs, int cols) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int chunks = cols / CHUNK, tiles = cols / Op::COLS, groups = (outputs + TILE_ROWS - 1) / TILE_ROWS;
-  const int row_tiles = (rows + GEMM_ROWS - 1) / GEMM_ROWS;
-  const int items = (outputs + GEMM_OUTPUTS - 1) / GEMM_OUTPUTS * row_tiles;
-  GemmCargo<Op> cargo;
-  pdl_launch_dependents();
-  if ((int)blockIdx.x >= items) pdl_wait();  // no item: the wait of this block, without which its end says nothing
-  for (int item = blockIdx.x; item < items; item += gridDim.x) {
-    const int group = item / row_tiles * (GEMM_OUTPUTS / TILE_ROWS) + warp;  // of this warp
-    const int row_tile = item % row_tiles * GEMM_ROWS;
-    cargo.start(weight, group, tiles, codes, row_tile, cols);
-    __syncthreads();  // the stages of the item before are used up
-    if (group < groups) cargo.load_weight(stages[0], 0);
-    pdl_wait();
-    cargo.load_activations(stages[0], scales, sums, rows - row_tile, cols);
-    float total[2][EIGHTS][4] = {};
-    for (int chunk = 0; chunk < chunks; chunk++) {
-      GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
-      if (group < groups) cargo.store_scales(stage, chunk % Op::CHUNKS);
-      cargo.copies.wait();
-      if constexpr (Op::MINIMA) cargo.store_terms(stage);
-      __syncthreads();  // this chunk is there, and the one before used up
-      if (chunk + 1 < chunks) {
-        if (group < groups) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);
-        cargo.load_activations(next, scales, sums, rows - row_tile, cols);
+// What a warp made of `of`: put(value, row, output) for each of its outputs that there is.
+template <class Put>
+__device__ __forceinline__ void each_output(float (&total)[2][EIGHTS][4], const Product& of, int group, int row_tile,
+                                            int rows, const Put& put) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < 2; m++)
+#pragma unroll
+    for (int n = 0; n < EIGHTS; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int output = group * TILE_ROWS + 16 * m + 8 * (i / 2) + lane / 4;
+        const int row = row_tile + 8 * n + 2 * (lane % 4) + i % 2;
+        if (output < of.outputs && row < rows) put(total[m][n][i], row, output);
       }
-      if (group < groups) add_chunk<Op>(total, stage, (rows - row_tile + 7) / 8);
+}
+
+// Row group `group` of the weight of `of`, a warp's 32 outputs, perhaps past its end, by 64 rows from row_tile on. Two stages.
+template <class Op>
+__device__ __forceinline__ void gemm_item(GemmStage<Op>* stages, const Activations& x, const Product& of, int group,
+                                          int row_tile) {
+  const int chunks = x.cols / CHUNK, rows = x.rows - row_tile;
+  const bool has = group * TILE_ROWS < of.outputs;
+  GemmCargo<Op> cargo;
+  cargo.start(of.weight, group, x.cols / Op::COLS, x.codes, row_tile, x.cols);
+  __syncthreads();  // the stages of the item before are used up
+  if (has) cargo.load_weight(stages[0], 0);
+  pdl_wait();
+  cargo.load_activations(stages[0], x.scales, x.sums, rows, x.cols);
+  float total[2][EIGHTS][4] = {};
+  for (int chunk = 0; chunk < chunks; chunk++) {
+    GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
+    if (has) cargo.store_scales(stage, chunk % Op::CHUNKS);
+    cargo.copies.wait();
+    if constexpr (Op::MINIMA) cargo.store_terms(stage);
+    __syncthreads();  // this chunk is there, and the one before used up
+    if (chunk + 1 < chunks) {
+      if (has) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);
+      cargo.load_activations(next, x.scales, x.sums, rows, x.cols);
     }
-#pragma unroll
-    for (int m = 0; m < 2; m++)
-#pragma unroll
-      for (int n = 0; n < EIGHTS; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int output = group * TILE_ROWS + 16 * m + 8 * (i / 2) + lane / 4;
-          const long long row = row_tile + 8 * n + 2 * (lane % 4) + i % 2;
-          if (output < outputs && row < rows) y[row * outputs + output] = total[m][n][i];
-        }
+    if (has) add_chunk<Op>(total, stage, (rows + 7) / 8);
+  }
+  if (of.added)  // all of them are on their way before the first sum is stored, perhaps over one of them
+    each_output(total, of, group, row_tile, x.rows, [&](float& value, long long row, int output) {
+      value = __fadd_rn(value, of.added[row * of.stride + output]);
+    });
+  each_output(total, of, group, row_tile, x.rows,
+              [&](float value, long long row, int output) { of.y[row * of.outputs + output] = value; });
+}
+
+// All products on one block; shared: two stages of the larger type.
+template <class First, class Last>
+__device__ __forceinline__ void gemm_products(unsigned char* shared, const Activations& x, const Product& a,
+                                              const Product& b, const Product& c) {
+  const Products<First, Last> work(a, b, c, (x.rows + GEMM_ROWS - 1) / GEMM_ROWS, GEMM_OUTPUTS / STRIP_ROWS);
+  pdl_launch_dependents();
+  if ((int)blockIdx.x >= work.items) pdl_wait();  // no item: the wait of this block, without which its end says nothing
+  for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
+    const int group = work.strip(item, 2 * (threadIdx.x / 32)).group, row_tile = work.band(item) * GEMM_ROWS;
+    if (!SAME<First, Last> && work.is_last(item))
+      gemm_item(reinterpret_cast<GemmStage<Last>*>(shared), x, work.of(item), group, row_tile);
+    else
+      gemm_item(reinterpret_cast<GemmStage<First>*>(shared), x, work.of(item), group, row_tile);
   }
 }

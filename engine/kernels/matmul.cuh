@@ -6,4 +6,3 @@
 // `outputs` is the number of weight rows, `rows` the number of activation rows, `cols` a multiple of 128.
 #pragma once
 #include "gemm.cuh"
-#include "products.cuh"

@@ -1,33 +1,43 @@
 // Up to three products of the same activations with quantised weights of one type, or of two, each perhaps with something added.
 // Formula:  NUMERICS 6 of each weight's type, then 7
-// Grid:     items are (16 or 32 outputs of one weight, 1 row), a few rows: (16 or 32 outputs, 8 rows), 8 warps.
+// Grid:     items are (16 or 32 outputs of one weight, 1 row), a few rows: (16 or 32 outputs, 8 rows), 8 warps;
+//           many: (128 outputs, 64 rows), 128 threads.
 // Order:    integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left; then the addend.
 // Rounding: that of the matmul, one fadd for the addend.
-// Traffic:  each weight once per row or per 8 rows; activations once per block and row; addends once, outputs once.
-#include "products.cuh"
+// Traffic:  each weight once per row, 8 rows or 64 rows; activations once per block and row; addends once, outputs once.
+#include "gemm.cuh"
 
 // y: (rows, outputs), weight: tiles, added: (rows, stride) or null, for each of a, b and c; outputs 0: no such product.
 // codes: (rows, cols), scales and sums: (rows, cols / 32). strips, span: see the skeleton.
-#define MATMUL_GROUP(kernel, skeleton, First, Last, resident)                                                          \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, resident)                                               \
-  kernel(float* y_a, float* y_b, float* y_c, const signed char* codes, const float* scales, const float* sums,         \
-         const unsigned char* weight_a, const unsigned char* weight_b, const unsigned char* weight_c,                  \
-         const float* added_a, const float* added_b, const float* added_c, int rows, int cols, int outputs_a,          \
-         int outputs_b, int outputs_c, int stride_a, int stride_b, int stride_c, int strips, int span) {               \
-    DYN_SHARED(unsigned char, shared);                                                                                 \
-    skeleton<First, Last>(shared, Activations{codes, scales, sums, rows, cols},                                        \
-                          Product{y_a, weight_a, added_a, outputs_a, stride_a},                                        \
-                          Product{y_b, weight_b, added_b, outputs_b, stride_b},                                        \
-                          Product{y_c, weight_c, added_c, outputs_c, stride_c}, strips, span);                         \
+#define PARAMETERS                                                                                               \
+  float *y_a, float *y_b, float *y_c, const signed char *codes, const float *scales, const float *sums,          \
+      const unsigned char *weight_a, const unsigned char *weight_b, const unsigned char *weight_c,               \
+      const float *added_a, const float *added_b, const float *added_c, int rows, int cols, int outputs_a,       \
+      int outputs_b, int outputs_c, int stride_a, int stride_b, int stride_c
+#define GROUP                                                                                                    \
+  Activations{codes, scales, sums, rows, cols}, Product{y_a, weight_a, added_a, outputs_a, stride_a},            \
+      Product{y_b, weight_b, added_b, outputs_b, stride_b}, Product{y_c, weight_c, added_c, outputs_c, stride_c}
+#define MATMUL_GROUP(name, First, Last)                                                                          \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<First>::RESIDENT)                            \
+  matmul_group_##name##_matvec(PARAMETERS, int strips, int span) {                                               \
+    DYN_SHARED(unsigned char, shared);                                                                           \
+    products<First, Last>(shared, GROUP, strips, span);                                                          \
+  }                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, FEW_RESIDENT)                                     \
+  matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \
+    DYN_SHARED(unsigned char, shared);                                                                           \
+    few_products<First, Last>(shared, GROUP, strips, span);                                                      \
+  }                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)                                                  \
+  matmul_group_##name##_gemm(PARAMETERS) {                                                                       \
+    DYN_SHARED(unsigned char, shared);                                                                           \
+    gemm_products<First, Last>(shared, GROUP);                                                                   \
   }
-#define MATMUL_GROUP_BOTH(name, First, Last)                                                       \
-  MATMUL_GROUP(matmul_group_##name##_matvec, products, First, Last, Step<First>::RESIDENT)         \
-  MATMUL_GROUP(matmul_group_##name##_few, few_products, First, Last, FEW_RESIDENT)
-MATMUL_GROUP_BOTH(q8_0_q8_0, Q8_0, Q8_0)
-MATMUL_GROUP_BOTH(q4_0_q4_0, Q4_0, Q4_0)
-MATMUL_GROUP_BOTH(q5_0_q5_0, Q5_0, Q5_0)
-MATMUL_GROUP_BOTH(q4_k_q4_k, Q4_K, Q4_K)
-MATMUL_GROUP_BOTH(q4_k_q6_k, Q4_K, Q6_K)
-MATMUL_GROUP_BOTH(q5_k_q5_k, Q5_K, Q5_K)
-MATMUL_GROUP_BOTH(q5_k_q6_k, Q5_K, Q6_K)
-MATMUL_GROUP_BOTH(q6_k_q6_k, Q6_K, Q6_K)
+MATMUL_GROUP(q8_0_q8_0, Q8_0, Q8_0)
+MATMUL_GROUP(q4_0_q4_0, Q4_0, Q4_0)
+MATMUL_GROUP(q5_0_q5_0, Q5_0, Q5_0)
+MATMUL_GROUP(q4_k_q4_k, Q4_K, Q4_K)
+MATMUL_GROUP(q4_k_q6_k, Q4_K, Q6_K)
+MATMUL_GROUP(q5_k_q5_k, Q5_K, Q5_K)
+MATMUL_GROUP(q5_k_q6_k, Q5_K, Q6_K)
+MATMUL_GROUP(q6_k_q6_k, Q6_K, Q6_K)

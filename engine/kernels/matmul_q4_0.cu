@@ -26,6 +26,7 @@ matmul_q4_0_few(float* y, const signed char* codes, const float* scales, const u
 extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)
 matmul_q4_0_gemm(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
                  int rows, int outputs, int cols) {
-  DYN_SHARED(GemmStage<Q4_0>, stages);
-  gemm<Q4_0>(stages, y, codes, scales, nullptr, weight, rows, outputs, cols);
+  DYN_SHARED(unsigned char, shared);
+  gemm_products<Q4_0, Q4_0>(shared, Activations{codes, scales, nullptr, rows, cols}, Product{y, weight, nullptr, outputs, 0},
+                      Product{}, Product{});
 }

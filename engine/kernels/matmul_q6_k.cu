@@ -26,6 +26,7 @@ matmul_q6_k_few(float* y, const signed char* codes, const float* scales, const u
 extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)
 matmul_q6_k_gemm(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
                  int rows, int outputs, int cols) {
-  DYN_SHARED(GemmStage<Q6_K>, stages);
-  gemm<Q6_K>(stages, y, codes, scales, nullptr, weight, rows, outputs, cols);
+  DYN_SHARED(unsigned char, shared);
+  gemm_products<Q6_K, Q6_K>(shared, Activations{codes, scales, nullptr, rows, cols}, Product{y, weight, nullptr, outputs, 0},
+                      Product{}, Product{});
 }

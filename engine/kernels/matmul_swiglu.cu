@@ -21,16 +21,15 @@ template <class Op> struct GateUp {
   int items = ff / BLOCK * bands, strips = 4;
 
   __device__ __forceinline__ bool is_last(int) const { return false; }
-  __device__ __forceinline__ int band(int item) const { return item % bands; }
-  __device__ __forceinline__ Strip strip(int item, int s) const { return {s < 2 ? gate : up, item / bands, s % 2}; }
+  __device__ __forceinline__ int band(int item) const { return band_of(item, bands); }
+  __device__ __forceinline__ Strip strip(int item, int s) const { return {s < 2 ? gate : up, unit_of(item, bands), s % 2}; }
   __device__ __forceinline__ void begin(int, int, Total&) const {}
   template <class Sums> __device__ __forceinline__ void fold(Total& total, const Sums& sums, int chunks) const {
     fold_strips(total.gate, sums, 0, 2, chunks);
     fold_strips(total.up, sums, 2, 2, chunks);
   }
   __device__ __forceinline__ void finish(int item, int row, const Total& total) const {
-    const float g = total.gate;
-    put(row, item / bands, quantize_value(__fmul_rn(__fdiv_rn(g, __fadd_rn(1.0f, exp32(-g))), total.up)));
+    put(row, unit_of(item, bands), quantize_value(gated(total.gate, total.up)));
   }
   __device__ __forceinline__ void put(int row, int block, const QuantizedValue& q) const {
     const long long at = (long long)row * (padded / BLOCK) + block;

@@ -38,20 +38,30 @@ struct MatvecStage {
         partial(sums + (with_sums ? span / BLOCK : 0)) {}
 };
 
+// Where item `item` of a product lies that has `bands` of each unit of outputs. One band is the rule, and a division takes
+// longer than all else before a block asks for its activations.
+__device__ __forceinline__ int unit_of(int item, int bands) { return bands == 1 ? item : item / bands; }
+__device__ __forceinline__ int band_of(int item, int bands) { return bands == 1 ? 0 : item % bands; }
+
 // Activations as 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32).
 struct Activations {
   const signed char* codes;
   const float *scales, *sums;
   int rows, cols;
 
-  // `count` blocks of 32 of a row, from block `first` on, by all threads.
+  // `count` blocks of 32 of a row, from block `first` on, by all threads. What a thread brings in a round is asked for
+  // before any of it is put down, because nothing else is done while it comes: 256 pieces are all codes of 4096 columns.
   template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
     const long long block = (long long)row * (cols / BLOCK) + first;
     const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2 * block;
-    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) stage.codes[i] = pieces[i];
-    for (int i = threadIdx.x; i < count; i += MATVEC_THREADS) {
-      stage.scales[i] = scales[block + i];
-      if (SUMS) stage.sums[i] = sums[block + i];
+#pragma unroll 1
+    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) {
+      const bool has_terms = i < count;
+      const uint4 piece = pieces[i];
+      const float scale = has_terms ? scales[block + i] : 0.0f, sum = SUMS && has_terms ? sums[block + i] : 0.0f;
+      stage.codes[i] = piece;
+      if (has_terms) stage.scales[i] = scale;
+      if (SUMS && has_terms) stage.sums[i] = sum;
     }
   }
 };
@@ -107,13 +117,17 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
     const int block = chunk * CHUNK_BLOCKS + b;
     const uint4 first = stage.codes[2 * block], second = stage.codes[2 * block + 1];
-    int low_sum = Op::START, high_sum = 0;
+    int low_sum = 0, high_sum = 0;
 #pragma unroll
     for (int t = 0; t < 4; t++) {
       unsigned low, high;
-      Op::codes(low, high, words, b, t);
+      Op::fields(low, high, words, b, t);
       low_sum = __dp4a((int)low, (int)word_of(first, t), low_sum);
       high_sum = __dp4a((int)high, (int)word_of(second, t), high_sum);
+      if (Op::OFFSET) {  // (q - offset) a = q a - offset a, in the pipe that does not take the codes apart
+        low_sum = __dp4a((int)(0x01010101u * (256 - Op::OFFSET)), (int)word_of(first, t), low_sum);
+        high_sum = __dp4a((int)(0x01010101u * (256 - Op::OFFSET)), (int)word_of(second, t), high_sum);
+      }
     }
     const typename Op::Scale scale = Op::scale(header, c * CHUNK_BLOCKS + b);
     a = Op::step(a, scale, Op::dot(scale, low_sum, high_sum), stage.scales[block], Op::MINIMA ? stage.sums[block] : 0.0f);

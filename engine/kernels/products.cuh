@@ -1,4 +1,4 @@
-// Up to three products of the same activations as the work of one matvec or of one launch for a few rows.
+// Up to three products of the same activations as the work of one launch of any skeleton.
 #pragma once
 #include "few.cuh"
 
@@ -11,12 +11,8 @@ struct Product {
 };
 
 // Whether two types are one.
-template <class A, class B> struct Same {
-  static constexpr bool VALUE = false;
-};
-template <class A> struct Same<A, A> {
-  static constexpr bool VALUE = true;
-};
+template <class A, class B> static constexpr bool SAME = false;
+template <class A> static constexpr bool SAME<A, A> = true;
 
 // Products a and b have weights of type First, product c of Last. Items are (strips x 16 outputs of one, 1 band of rows).
 template <class First_, class Last_> struct Products {
@@ -26,7 +22,7 @@ template <class First_, class Last_> struct Products {
     float sum, added;
   };
   Product a, b, c;
-  int bands, strips;  // strips: 1 or 2
+  int bands, strips;
   int items_a, items_b, items;  // up to the end of a, of b, of c
 
   __device__ __forceinline__ Products(const Product& a, const Product& b, const Product& c, int bands, int strips)
@@ -37,18 +33,18 @@ template <class First_, class Last_> struct Products {
     items = items_b + (c.outputs + outputs - 1) / outputs * bands;
   }
   // Of one type alone: never, so that there is one piece of code.
-  __device__ __forceinline__ bool is_last(int item) const { return !Same<First, Last>::VALUE && item >= items_b; }
+  __device__ __forceinline__ bool is_last(int item) const { return !SAME<First, Last> && item >= items_b; }
   __device__ __forceinline__ Product of(int item) const { return item < items_a ? a : item < items_b ? b : c; }
   __device__ __forceinline__ int within(int item) const {
     return item - (item < items_a ? 0 : item < items_b ? items_a : items_b);
   }
-  __device__ __forceinline__ int band(int item) const { return within(item) % bands; }
+  __device__ __forceinline__ int band(int item) const { return band_of(within(item), bands); }
   __device__ __forceinline__ Strip strip(int item, int s) const {
-    const int strip = within(item) / bands * strips + s;
+    const int strip = unit_of(within(item), bands) * strips + s;
     return {of(item).weight, strip / 2, strip % 2};
   }
   __device__ __forceinline__ int output(int item) const {
-    return within(item) / bands * strips * STRIP_ROWS + threadIdx.x % 32;
+    return unit_of(within(item), bands) * strips * STRIP_ROWS + threadIdx.x % 32;
   }
   __device__ __forceinline__ bool has(int item) const {
     return threadIdx.x % 32 < strips * STRIP_ROWS && output(item) < of(item).outputs;

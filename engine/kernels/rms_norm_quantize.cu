@@ -1,18 +1,19 @@
 // rms_norm, then quantize, of each row.
 // Formula:  NUMERICS 4, then 5
-// Grid:     one item per row; 1024 threads.
+// Grid:     one item per row; 1024 threads, or 256 where there are rows enough to fill the machine.
 // Order:    thread t < 256 folds x_t, x_(t+256), ...; a tree within each warp; the 8 warps from the left.
 // Rounding: that of rms_norm, then that of quantize.
 // Traffic:  x twice (the second time from cache), weight once; codes, scales and sums once, pads included.
 #include "canon.cuh"
 
-static const int CHAINS = 256, STRIDE = 4096;  // values that all threads quantise at a time, four each
+static const int CHAINS = 256;
 
-// codes: (rows, padded); scales, sums: (rows, padded / 32); x: (rows, dim); weight: (dim,). dim is a multiple of 32,
-// padded of 128; what lies past dim becomes zero.
-extern "C" __global__ void __launch_bounds__(1024, 1)
-rms_norm_quantize(signed char* codes, float* scales, float* sums, const float* x, const float* weight, int rows, int dim,
-                  int padded, float eps) {
+// All rows by blocks of THREADS, which quantise four values each at a time.
+template <int THREADS>
+__device__ __forceinline__ void norm_and_quantize(signed char* codes, float* scales, float* sums, const float* x,
+                                                  const float* weight, int rows, int dim, int padded, float eps) {
+  static_assert(THREADS >= CHAINS, "a thread for each chain");
+  constexpr int STRIDE = 4 * THREADS;
   __shared__ float groups[CHAINS / 32];
   const int t = (int)threadIdx.x, lane = t & 31, warp = t >> 5, mine = 4 * t;
   const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -68,4 +69,18 @@ rms_norm_quantize(signed char* codes, float* scales, float* sums, const float* x
     }
     __syncthreads();  // groups is written again for the next row
   }
+}
+
+// codes: (rows, padded); scales, sums: (rows, padded / 32); x: (rows, dim); weight: (dim,). dim is a multiple of 32,
+// padded of 128; what lies past dim becomes zero.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+rms_norm_quantize(signed char* codes, float* scales, float* sums, const float* x, const float* weight, int rows, int dim,
+                  int padded, float eps) {
+  norm_and_quantize<1024>(codes, scales, sums, x, weight, rows, dim, padded, eps);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+rms_norm_quantize_many(signed char* codes, float* scales, float* sums, const float* x, const float* weight, int rows,
+                       int dim, int padded, float eps) {
+  norm_and_quantize<256>(codes, scales, sums, x, weight, rows, dim, padded, eps);
 }

@@ -23,8 +23,7 @@ swiglu(float* out, const float* gate, const float* up, long long n) {
 #pragma unroll
     for (int u = 0; u < 4; u++) {
       const long long i = first + u * 256 + (int)threadIdx.x;
-      const float product = __fmul_rn(__fdiv_rn(g[u], __fadd_rn(1.0f, exp32(-g[u]))), factor[u]);
-      if (i < n) out[i] = product;
+      if (i < n) out[i] = gated(g[u], factor[u]);
     }
   }
 }

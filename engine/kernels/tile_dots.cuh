@@ -24,7 +24,7 @@ __device__ __forceinline__ void add_products(int (&low)[4], int (&high)[4], cons
 template <class Op>
 __device__ __forceinline__ void tile_dots(float (&dot)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                                           const typename Op::Scale (&scale)[2]) {
-  int low[4] = {Op::START, Op::START, Op::START, Op::START}, high[4] = {};
+  int low[4] = {}, high[4] = {};
   add_products<Op>(low, high, a, b);
 #pragma unroll
   for (int i = 0; i < 4; i++) dot[i] = Op::dot(scale[i / 2], low[i], high[i]);

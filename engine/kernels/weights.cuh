@@ -3,10 +3,10 @@
 // A tile is 32 output rows by COLS columns: pieces of 16 bytes, ordered [piece][row], then a tail of TAIL bytes a row.
 // Tiles are ordered [row group][k tile]. One type has CHUNKS chunks of 128 columns in a tile and PIECES pieces of codes
 // in a chunk; piece(chunk, i) is the place of the i-th of them. Per block of 32 columns a Header gives one Scale (a Pair
-// is what of it two blocks, an even one and the next, need), and
-// codes() gives for t = 0 .. 3 two words of four int8 codes: low = elements 4t .. 4t + 3, high = elements 16 + 4t ..
-// 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
-// dot() takes the sums of products of the lower and the upper 16 columns of a block; the former starts from START, not 0.
+// is what of it two blocks, an even one and the next, need; PAIRS differ in a chunk, and a copy of one would wait for
+// it to come from memory), and
+// fields() gives for t = 0 .. 3 two words of four codes with OFFSET added: low = elements 4t .. 4t + 3, high = elements
+// 16 + 4t .. 16 + 4t + 3. That is the order of an mma.m16n8k32 fragment; `words(i, t)` is word t of the i-th piece of the chunk.
 #pragma once
 #include "portable.cuh"
 
@@ -30,12 +30,6 @@ __device__ __forceinline__ unsigned word_of(const uint4& piece, int t) {
 }
 __device__ __forceinline__ int byte_of(unsigned word, int i) { return (int)((word >> (8 * i)) & 255u); }
 __device__ __forceinline__ int signed_byte_of(unsigned word, int i) { return (int)(signed char)(word >> (8 * i)); }
-
-// Sums of products become floats by a subtraction, of which a multiprocessor makes two (sm_90) to eight times (sm_80) as many
-// as conversions: they start from the bits of 1.5 * 2^23, a float whose last bit is worth 1, and may reach from -2^22 to
-// 2^22 - 1.
-static constexpr int EXACT_START = 0x4b400000;
-__device__ __forceinline__ float sum_to_float(int sum) { return __fsub_rn(__int_as_float(sum), 0x1.8p+23f); }
 
 // Takes `offsets` off four bytes of 0 .. 127; bit 7 is set meanwhile, so that no byte borrows from the next.
 __device__ __forceinline__ unsigned subtract_bytes(unsigned bytes, unsigned offsets) {
@@ -68,10 +62,9 @@ __device__ __forceinline__ void upper_bits(unsigned& low, unsigned& high, const 
 // ---- Q8_0, Q4_0, Q5_0: 128 columns, the float16 scales of the four blocks in the tail ----
 
 template <int PIECES_> struct ScaledTile {
-  static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_, TILE_PIECES = PIECES, TAIL = 8;
+  static constexpr int COLS = 128, CHUNKS = 1, PIECES = PIECES_, TILE_PIECES = PIECES, TAIL = 8, PAIRS = 1;
   static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = false;
-  static constexpr int START = EXACT_START;
   struct Header {
     uint2 d;
   };
@@ -90,7 +83,7 @@ template <int PIECES_> struct ScaledTile {
     return {half_to_float((unsigned short)((block < 2 ? header.d.x : header.d.y) >> (16 * (block % 2))))};
   }
   static __device__ __forceinline__ int piece(int, int i) { return i; }
-  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return sum_to_float(low + high); }
+  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return __int2float_rn(low + high); }
   static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float) {
     return __fmaf_rn(__fmul_rn(scale.d, x_scale), dot, a);
   }
@@ -100,39 +93,37 @@ template <int PIECES_> struct ScaledTile {
 };
 
 struct Q8_0 : ScaledTile<8> {
+  static constexpr int OFFSET = 0;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     low = words(2 * block, t);
     high = words(2 * block + 1, t);
   }
 };
 
 struct Q4_0 : ScaledTile<4> {
+  static constexpr int OFFSET = 8;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
-    low = subtract_bytes(low, 0x08080808u);
-    high = subtract_bytes(high, 0x08080808u);
   }
 };
 
 struct Q5_0 : ScaledTile<5> {
+  static constexpr int OFFSET = 16;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
     fifth_bits(low, high, words, block, t);
-    low = subtract_bytes(low, 0x10101010u);
-    high = subtract_bytes(high, 0x10101010u);
   }
 };
 
 // ---- Q4_K, Q5_K: 256 columns; piece 0 holds d, dmin and the twelve bytes of 6-bit scales and minima ----
 
 template <int PIECES_> struct OffsetTile {
-  static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_, TILE_PIECES = 1 + CHUNKS * PIECES, TAIL = 0;
+  static constexpr int COLS = 256, CHUNKS = 2, PIECES = PIECES_, TILE_PIECES = 1 + CHUNKS * PIECES, TAIL = 0, PAIRS = 1;
   static constexpr int TILE_BYTES = TILE_ROWS * PIECE_BYTES * TILE_PIECES;
   static constexpr bool MINIMA = true, HALVES = false;
-  static constexpr int START = EXACT_START;
   struct Header {
     uint4 words;
   };
@@ -167,7 +158,7 @@ template <int PIECES_> struct OffsetTile {
   static __device__ __forceinline__ int piece(int chunk, int i) {
     return i < CHUNK_BLOCKS ? 1 + CHUNK_BLOCKS * chunk + i : 1 + CHUNK_BLOCKS * CHUNKS + chunk;
   }
-  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return sum_to_float(low + high); }
+  static __device__ __forceinline__ float dot(const Scale&, int low, int high) { return __int2float_rn(low + high); }
   static __device__ __forceinline__ float step(float a, const Scale& scale, float dot, float x_scale, float x_sum) {
     a = __fmaf_rn(__fmul_rn(scale.scale, x_scale), dot, a);
     return __fmaf_rn(-scale.minimum, x_sum, a);
@@ -178,15 +169,17 @@ template <int PIECES_> struct OffsetTile {
 };
 
 struct Q4_K : OffsetTile<4> {
+  static constexpr int OFFSET = 0;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
   }
 };
 
 struct Q5_K : OffsetTile<5> {
+  static constexpr int OFFSET = 0;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
     fifth_bits(low, high, words, block, t);
   }
@@ -195,10 +188,9 @@ struct Q5_K : OffsetTile<5> {
 // ---- Q6_K: 256 columns; 8 pieces of nibbles, 4 of upper bits, 1 of sixteen int8 scales, d as float16 in the tail ----
 
 struct Q6_K {
-  static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12, TILE_PIECES = 13, TAIL = 2;
+  static constexpr int COLS = 256, CHUNKS = 2, PIECES = 6, SCALES = 12, TILE_PIECES = 13, TAIL = 2, PAIRS = 2;
   static constexpr int TILE_BYTES = TILE_ROWS * (TILE_PIECES * PIECE_BYTES + TAIL);
   static constexpr bool MINIMA = false, HALVES = true;
-  static constexpr int START = 0;  // what comes of the halves can be larger
   struct Header {
     uint4 scales;
     unsigned short d;
@@ -235,12 +227,11 @@ struct Q6_K {
   static __device__ __forceinline__ int piece(int chunk, int i) {
     return i < CHUNK_BLOCKS ? CHUNK_BLOCKS * chunk + i : CHUNK_BLOCKS * CHUNKS + 2 * chunk + (i - CHUNK_BLOCKS);
   }
+  static constexpr int OFFSET = 32;
   template <class Words>
-  static __device__ __forceinline__ void codes(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  static __device__ __forceinline__ void fields(unsigned& low, unsigned& high, const Words& words, int block, int t) {
     nibbles(low, high, words, block, t);
     upper_bits(low, high, words, block, t);
-    low = subtract_bytes(low, 0x20202020u);
-    high = subtract_bytes(high, 0x20202020u);
   }
   static __device__ __forceinline__ float dot(const Scale& scale, int low, int high) {
     return __int2float_rn(half_scale(scale, 0) * low + half_scale(scale, 1) * high);
@@ -252,6 +243,16 @@ struct Q6_K {
     return __fmul_rn(__fmul_rn(scale.d, __int2float_rn(half_scale(scale, half))), __int2float_rn(code));
   }
 };
+
+// The int8 codes themselves.
+template <class Op, class Words>
+__device__ __forceinline__ void codes_of(unsigned& low, unsigned& high, const Words& words, int block, int t) {
+  Op::fields(low, high, words, block, t);
+  if (Op::OFFSET) {
+    low = subtract_bytes(low, 0x01010101u * Op::OFFSET);
+    high = subtract_bytes(high, 0x01010101u * Op::OFFSET);
+  }
+}
 
 // ---- float types: 128 columns, VALUES consecutive values in a piece ----
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.device import BLOCK_SHARED, Stream
+from engine.device import Stream
 from engine.ops._matvec import BLOCK, CHUNK, MINIMA, SHARED, STEP_COLS, STRIP_ROWS, WARPS, Geometry, step_bytes
 from engine.ops.checks import blocks, int32
 from engine.weights.tiles import PIECE_BYTES
@@ -38,9 +38,8 @@ def geometry(
     activations = most * apart * (STEP_COLS + STEP_COLS // BLOCK * 4 * terms)  # of a round
     sums = most * apart * STEP_COLS // CHUNK * (strips * STRIP_ROWS * 4 + SUMS_PAD)
     rounds = -(-cols // (STEP_COLS * apart))
-    room = max(SHARED, stream.device.shared_bytes // RESIDENT - BLOCK_SHARED)
     choices = (rounds, 2) if bands(rows) == 1 else (2,)  # rounds whose activations a block holds, the first that fits
-    held = next((n for n in choices if fixed + n * activations + 2 * sums <= room), 0)
+    held = next((n for n in choices if fixed + n * activations + 2 * sums <= SHARED), 0)
     return Geometry(
         grid=max(1, min(items, RESIDENT * stream.device.multiprocessors)),
         shared=fixed + max(held, 1) * activations + (2 if held else 1) * sums,

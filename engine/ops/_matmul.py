@@ -64,6 +64,11 @@ def _check_weight(op: str, type_name: str, weight: Weight) -> None:
     require(op, f"weight {weight.name}", weight.buffer, weight.layout.shape(weight.rows, weight.cols), np.uint8)
 
 
+def gemm_grid(outputs: Sequence[int], rows: int) -> int:
+    """Blocks of a gemm, one for each work item; `outputs` of each weight."""
+    return blocks(sum(-(-count // GEMM_OUTPUTS) for count in outputs) * -(-rows // GEMM_ROWS))
+
+
 def gemm_shared(type_name: str) -> int:
     """Bytes of shared memory of the gemm for quantised weights: two of GemmStage in engine/kernels/gemm.cuh."""
     codes, activations = _GEMM_CODES[type_name], CHUNK + 16  # a row of each, the latter padded
@@ -91,7 +96,7 @@ def _launch(
     args = (out, *inputs, weight.buffer, *sizes)
     quantized = weight.type in _GEMM_CODES
     if path == "gemm":
-        grid = blocks(-(-weight.rows // GEMM_OUTPUTS) * -(-rows // GEMM_ROWS))
+        grid = gemm_grid([weight.rows], rows)
         threads, shared = (GEMM_THREADS, gemm_shared(weight.type)) if quantized else (FLOAT_GEMM_THREADS, 0)
         stream.launch(op, f"{op}_gemm", grid=grid, block=threads, args=args, shared=shared)
     elif path not in (("matvec", "few") if quantized else ("matvec",)):

@@ -123,7 +123,7 @@ def attention(
     step = _checked(q, keys, values, position, scale)
     prefill = variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS)
     if isinstance(out, Quantized):
-        if prefill or not quantizes(step.head_dim):
+        if prefill or not quantizes(step.rows, step.head_dim):
             raise refuse("attention", f"no 8-bit form of {step.rows} rows of heads of {step.head_dim} values")
         _split(stream, step, scratch)
         _combine_quantize(stream, step, scratch, out)
@@ -136,9 +136,9 @@ def attention(
         _combine(stream, step, scratch, out)
 
 
-def quantizes(head_dim: int) -> bool:
-    """Whether heads of this width can leave their 8-bit form."""
-    return head_dim % BLOCK == 0
+def quantizes(rows: int, head_dim: int) -> bool:
+    """Whether a step of so many rows, with heads of this width, can leave its 8-bit form."""
+    return rows <= SPLIT_ROWS and head_dim % BLOCK == 0
 
 
 def _checked(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scale: np.float32) -> Step:

@@ -8,7 +8,8 @@ from engine.device import Buffer, KernelArgument, Stream
 from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
 
 OP = "heads_append"
-LARGEST_HEAD = 256
+WIDEST = (128, 256)  # that each of the kernels takes: a narrow head needs fewer registers
+LARGEST_HEAD = WIDEST[-1]
 
 
 def takes_heads(head_dim: int) -> bool:
@@ -57,5 +58,6 @@ def heads_append(
     args: tuple[KernelArgument, ...] = (
         q, keys, values, k, v, q_weight, k_weight, cos, sin, position, *counts, np.float32(eps),
     )  # fmt: skip
-    kernel = f"{OP}_{'f32' if keys.dtype == np.float32 else 'f16'}"
+    widest = next(width for width in WIDEST if head_dim <= width)
+    kernel = f"{OP}_{'f32' if keys.dtype == np.float32 else 'f16'}_{widest}"
     stream.launch(OP, kernel, grid=blocks(rows * (heads + 2 * kv_heads), WARPS), block=THREADS, args=args)

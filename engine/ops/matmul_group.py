@@ -9,11 +9,14 @@ import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
 from engine.ops import _few
+from engine.ops._crossover import matvec_rows
+from engine.ops._matmul import GEMM_THREADS, gemm_grid, gemm_shared
 from engine.ops._matvec import STRIP_ROWS, THREADS, Geometry, geometry, strips_of
 from engine.ops.checks import int32, refuse, require
-from engine.ops.quantize import Quantized, padded, require_quantized
+from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 from engine.weights import Weight
 
+OP = "matmul_group"
 PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # types that share a kernel; each also has its own
 MOST = 3  # products of a launch
 
@@ -36,44 +39,68 @@ def groupable(weights: Sequence[Weight]) -> bool:
 
 
 def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> None:
-    """One to three products of x (rows, cols padded to a multiple of 128) with weights that are `groupable`."""
-    op = "matmul_group"
+    """One to three products of x (rows, cols padded to a multiple of 128) with weights that are `groupable`.
+
+    One row is the matvec's, those of a band few's, more of them the gemm's, or where the GPU's table of the crossover
+    says so the matvec's.
+    """
     weights = [product.weight for product in products]
     if not weights or not groupable(weights):
-        raise refuse(op, f"no kernel for weights of {', '.join(weight.type for weight in weights)}")
+        raise refuse(OP, f"no kernel for weights of {', '.join(weight.type for weight in weights)}")
+    args, rows, width = _arguments(x, products)
+    path = _path(stream, weights, rows)
+    kernel = f"{OP}_{weights[0].type.lower()}_{weights[-1].type.lower()}_{path}"
+    if path == "gemm":
+        grid = gemm_grid([weight.rows for weight in weights], rows)
+        shared = max(gemm_shared(weight.type) for weight in weights)
+        stream.launch(OP, kernel, grid=grid, block=GEMM_THREADS, args=args, shared=shared)
+        return
+    cut = _cut(stream, weights, rows, width, few=path == "few")
+    args += [int32(OP, "strips", cut.strips), cut.span]
+    stream.launch(OP, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+
+
+def _path(stream: Stream, weights: Sequence[Weight], rows: int) -> str:
+    if 1 < rows <= _few.ROWS:
+        return "few"
+    gpu = stream.device.description
+    most = min(matvec_rows(gpu, weight.type, weight.rows, weight.cols) for weight in weights)
+    return "matvec" if rows <= max(1, most) else "gemm"
+
+
+def _arguments(x: Quantized, products: Sequence[Product]) -> tuple[list[KernelArgument], int, int]:
+    """What the kernels of all paths take, checked; the rows; the columns, pads included."""
+    weights = [product.weight for product in products]
     cols, rows = weights[0].cols, x.codes.shape[0]
     width = padded(cols)
-    require_quantized(op, x, rows, width)
+    require_quantized(OP, x, rows, width)
+    int32(OP, "blocks of activations", rows * (width // BLOCK))  # the gemm counts them
     strides = []
     for product in products:
         weight = product.weight
         shape = weight.layout.shape(weight.rows, cols)
-        require(op, f"weight {weight.name}", weight.buffer, shape, np.uint8)
-        require(op, "out", product.out, (rows, weight.rows), np.float32)
+        require(OP, f"weight {weight.name}", weight.buffer, shape, np.uint8)
+        require(OP, "out", product.out, (rows, weight.rows), np.float32)
         whole = product.added is not None and len(product.added.shape) == 2
         if product.added is not None:
-            require(op, "added", product.added, (rows, weight.rows) if whole else (weight.rows,), np.float32)
-        strides.append(int32(op, "stride", weight.rows if whole else 0))
-    outputs = [int32(op, "outputs", weight.rows) for weight in weights]
-    few = rows > 1
-    cut = _cut(stream, op, weights, rows, width, few=few)
+            require(OP, "added", product.added, (rows, weight.rows) if whole else (weight.rows,), np.float32)
+        strides.append(int32(OP, "stride", weight.rows if whole else 0))
     missing = MOST - len(products)
     none: list[KernelArgument] = [None] * missing
     zero = [np.int32(0)] * missing
     args: list[KernelArgument] = [
         *(product.out for product in products), *none, x.codes, x.scales, x.sums,
         *(weight.buffer for weight in weights), *none, *(product.added for product in products), *none,
-        int32(op, "rows", rows), int32(op, "cols", width), *outputs, *zero, *strides, *zero,
-        int32(op, "strips", cut.strips), cut.span,
+        int32(OP, "rows", rows), int32(OP, "cols", width),
+        *(int32(OP, "outputs", weight.rows) for weight in weights), *zero, *strides, *zero,
     ]  # fmt: skip
-    kernel = f"{op}_{weights[0].type.lower()}_{weights[-1].type.lower()}_{'few' if few else 'matvec'}"
-    stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+    return args, rows, width
 
 
-def _cut(stream: Stream, op: str, weights: Sequence[Weight], rows: int, cols: int, *, few: bool) -> Geometry:
+def _cut(stream: Stream, weights: Sequence[Weight], rows: int, cols: int, *, few: bool) -> Geometry:
     types = [weight.type for weight in weights]
     strips = _few.strips_of(cols) if few else strips_of(sum(weight.rows for weight in weights), cols)
     items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights)
     if few:
-        return _few.geometry(stream, op, types, rows, cols, strips=strips, items=items * _few.bands(rows))
-    return geometry(stream, op, types, cols, strips=strips, items=items * rows)
+        return _few.geometry(stream, OP, types, rows, cols, strips=strips, items=items * _few.bands(rows))
+    return geometry(stream, OP, types, cols, strips=strips, items=items * rows)

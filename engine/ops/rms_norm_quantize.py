@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from engine.device import Buffer, Stream
-from engine.ops.checks import blocks, int32, refuse, require
+from engine.ops.checks import THREADS, blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 
 BLOCK_THREADS = 1024
+MANY = 128  # rows; from here on small blocks, many of them on a multiprocessor, bring more rows at a time
 
 
 def rms_norm_quantize(stream: Stream, x: Buffer, weight: Buffer, *, eps: float, out: Quantized) -> None:
@@ -22,4 +23,5 @@ def rms_norm_quantize(stream: Stream, x: Buffer, weight: Buffer, *, eps: float, 
     require_quantized(op, out, rows, width)
     sizes = int32(op, "rows", rows), int32(op, "dim", dim), int32(op, "padded", width)
     args = (out.codes, out.scales, out.sums, x, weight, *sizes, np.float32(eps))
-    stream.launch(op, op, grid=blocks(rows), block=BLOCK_THREADS, args=args)
+    kernel, threads = (f"{op}_many", THREADS) if rows >= MANY else (op, BLOCK_THREADS)
+    stream.launch(op, kernel, grid=blocks(rows), block=threads, args=args)

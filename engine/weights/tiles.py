@@ -29,6 +29,11 @@ class TileLayout:
     def nbytes(self) -> int:
         return TILE_ROWS * (PIECE_BYTES * self.pieces + self.tail)
 
+    @property
+    def row_bytes(self) -> int:
+        """Of one row of a tile, here and in the file."""
+        return self.nbytes // TILE_ROWS
+
     def shape(self, rows: int, cols: int) -> tuple[int, int, int]:
         """(row groups, k tiles, bytes of a tile) of a matrix."""
         return -(-rows // TILE_ROWS), -(-cols // self.cols), self.nbytes

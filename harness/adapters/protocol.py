@@ -48,7 +48,7 @@ class Engine(Protocol):
 
     def reset(self) -> None: ...
     def truncate(self, length: int) -> None:
-        """Forget all positions from `length` on."""
+        """Forget all positions from `length` on. `generate_more` goes on there, with the token of the last step."""
 
     def synchronize(self) -> None:
         """Wait until everything that was issued is done."""

@@ -14,7 +14,7 @@ from harness.cli.options import FILE, json_option
 from harness.errors import BadCall
 
 if TYPE_CHECKING:
-    from harness.aa import AaResult
+    from harness.aa_schema import AaResult
     from harness.aa_session import AaCall
     from harness.statistics import Policy
 

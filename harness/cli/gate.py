@@ -39,7 +39,9 @@ SHOWN = ("wrong", "missing", "broken", "slower", "cannot_tell", "accepted", "fas
 @click.option("--policy", type=FILE, help="A TOML file with the rules of the statistics.")
 @click.option("--accept", type=FILE, help="A TOML file of intended changes, each with its reason and expiry.")
 @click.option(
-    "--noise", type=FILE, help="What `zeroulp aa` wrote of this machine: no row that is ungateable is called slower."
+    "--noise",
+    type=FILE,
+    help="What `zeroulp aa` wrote of this machine: an ungateable time is never slower, nor measured beyond one look.",
 )
 @click.option("--selftest", type=FILE, help="A selftest.json.  [default: the score that is kept of HEAD's code]")
 @click.option(

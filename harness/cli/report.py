@@ -71,8 +71,8 @@ def figures(runs: tuple[Path, ...], into: Path | None) -> int:
     """Print the figures of run folders as Markdown, for a page of documentation.
 
     For each RUN its machine and command, targets met and missed, speeds, and where `bench kernels` took steps apart,
-    their kernels. --into replaces what stands in PAGE between the lines <!-- figures: begin --> and
-    <!-- figures: end -->; without both the page stays as it is.
+    their kernels. Folders of `zeroulp aa` give one table of the noise of all their rows. --into replaces what stands in
+    PAGE between the lines <!-- figures: begin --> and <!-- figures: end -->; without both the page stays as it is.
 
     \b
     Examples:

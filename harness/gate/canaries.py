@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+import numpy as np
+
+from harness.canary_rule import Floats, canary_moved, canary_shift, in_another_state
 from harness.gate.arms import SIDES
 from harness.gate.evidence import Evidence
 from harness.gate.schema import CanaryVerdict
-from harness.gate.times import ratio_of
 from harness.sampling import is_median
 from harness.schema import Canary
-from harness.statistics import Policy, canary_moved, judge, log_ratios
+from harness.statistics import Policy
+from harness.words import plural
 
 EXPECTED = ("copy", "matvec", "empty_graph")
 
@@ -31,23 +33,25 @@ def _judge(name: str, evidence: Evidence, policy: Policy) -> CanaryVerdict:
         return CanaryVerdict(name=name, ratio=None, moved=True, reason="a time that is none")
     if not all(is_median(_median(canary), canary.samples.values) for canary in (*base, *head)):
         return CanaryVerdict(name=name, ratio=None, moved=True, reason="a median that is not that of its samples")
-    logs, differences = log_ratios([_median(canary) for canary in base], [_median(canary) for canary in head])
-    judgement = judge(logs, differences, _at_once(len(logs), policy))
-    moved = canary_moved(judgement, policy)
+    arms = [np.log([_median(canary) for canary in arm]) for arm in (base, head)]
+    moved = bool(canary_moved(arms[0][None], arms[1][None], policy)[0])
+    shift, low, high = canary_shift(*arms)
+    why = [f"moved by more than {policy.canary:.1%}"] if moved else []
     return CanaryVerdict(
         name=name,
-        ratio=math.exp(judgement.mean),
-        low=ratio_of(judgement.low),
-        high=ratio_of(judgement.high),
+        ratio=math.exp(shift),
+        low=math.exp(low),
+        high=math.exp(high),
         pairs=len(base),
         moved=moved,
-        reason=f"moved by more than {policy.canary:.1%}, or shown to differ" if moved else "",
+        reason="; ".join([*why, *_aside(*arms)]),
     )
 
 
-def _at_once(pairs: int, policy: Policy) -> Policy:
-    """One look at all pairs: the first that settles a row would leave out what moved behind it."""
-    return replace(policy, looks=(pairs,)) if pairs >= policy.looks[0] else policy
+def _aside(base: Floats, head: Floats) -> tuple[str, ...]:
+    """What is said of processes that are in another state than the fastest."""
+    count, every = in_another_state(base, head), len(base) + len(head)
+    return (f"{count} of {plural(every, 'process', 'processes')} in another, slower state",) if count else ()
 
 
 def _median(canary: Canary) -> float:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from harness.gate.arms import Side
 from harness.gate.evidence import Evidence, RowEvidence
 from harness.gate.processes import Bench, Stage, Step
-from harness.gate.times import TIME_METRICS, judge_times
+from harness.gate.times import TIME_METRICS, UNGATEABLE, NoiseClasses, judge_times
 from harness.schema import PlannedRow
 from harness.statistics import Policy
+
+NOT_KNOWN: NoiseClasses = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,23 @@ def order(pair: int) -> tuple[Side, Side]:
 
 
 def run_pairs(
-    bench: Bench, models: Sequence[ModelRows], policy: Policy, *, stage: Stage, gpu: str, looks: Sequence[int]
+    bench: Bench,
+    models: Sequence[ModelRows],
+    policy: Policy,
+    *,
+    stage: Stage,
+    gpu: str,
+    looks: Sequence[int],
+    noise: NoiseClasses = NOT_KNOWN,
 ) -> tuple[Evidence, int]:
-    """Measure to the first look; go on with the rows that need more, to the next. Also the number of pairs."""
+    """Measure to the first look; go on with the rows that need more, to the next. Also the number of pairs.
+
+    A time that is known to be ungateable asks for none: it could not be called slower by them.
+    """
     evidence = Evidence.owed(row for model in models for row in model.rows)
     done = spent = 0
     for look in looks:
-        asking = [(model, _asking(model, evidence, policy)) for model in models]
+        asking = [(model, _asking(model, evidence, policy, noise)) for model in models]
         asking = [(model, rows) for model, rows in asking if rows]
         left = 2 * (look - done) * len(asking)
         for pair in range(done, look):
@@ -81,15 +93,16 @@ def measure_once(bench: Bench, models: Sequence[ModelRows], evidence: Evidence, 
         evidence.add(bench.measure(step, left=len(models) - i))
 
 
-def _asking(model: ModelRows, evidence: Evidence, policy: Policy) -> tuple[PlannedRow, ...]:
+def _asking(model: ModelRows, evidence: Evidence, policy: Policy, noise: NoiseClasses) -> tuple[PlannedRow, ...]:
     """The rows that need more pairs; before the first, all of them."""
-    return tuple(row for row in model.rows if _needs_more(evidence.rows[row.key], policy))
+    return tuple(row for row in model.rows if _needs_more(evidence.rows[row.key], policy, noise))
 
 
-def _needs_more(row: RowEvidence, policy: Policy) -> bool:
+def _needs_more(row: RowEvidence, policy: Policy, noise: NoiseClasses) -> bool:
     if not row.base and not row.faults:
         return True
     if row.ended:
         return False
-    judged = [judge_times(row, metric, policy) for metric in TIME_METRICS]
+    worth = [metric for metric in TIME_METRICS if noise.get((row.row.key, metric)) != UNGATEABLE]
+    judged = [judge_times(row, metric, policy) for metric in worth]
     return any(timed is not None and timed.verdict == "more" for timed in judged)

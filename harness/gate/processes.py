@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -193,7 +194,8 @@ class Bench:
         model = step.rows[0].model
         rows = plural(len(step.rows), "row")
         what = {"pairs": f"pair {step.pair + 1}", "confirm": f"confirmation {step.pair + 1}", "recheck": "check again"}
-        line = f"{what[step.stage]:<16} {step.side} {model.name} {model.quant}, {rows}  {seconds:.1f} s"
+        spent = f" ({parts})" if (parts := _spent(outcome.answer)) else ""
+        line = f"{what[step.stage]:<16} {step.side} {model.name} {model.quant}, {rows}  {seconds:.1f} s{spent}"
         if outcome.reason:
             return f"{line}: {outcome.reason}"
         return f"{line}; {self._remaining(left)}" if left > 0 else line
@@ -202,6 +204,14 @@ class Bench:
         seconds = left * sum(self.spent) / len(self.spent)
         text = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
         return f"at least {left} more, about {text}"
+
+
+def _spent(answer: ProcessAnswer | None) -> str:
+    """What the seconds of a process went into, in words; empty if it does not say."""
+    parts: Counter[str] = Counter()
+    for part in (answer.spent, *(row.spent for row in answer.rows)) if answer else ():
+        parts.update(part)
+    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
 
 
 def plain_uuid(uuid: str) -> str:

@@ -14,13 +14,13 @@ from harness.gate.arms import SIDES, Build, Side
 from harness.gate.canaries import judge_canaries
 from harness.gate.evidence import Evidence
 from harness.gate.gpus import gpu_lock
-from harness.gate.pairs import ModelRows, check_again, measure_once, run_pairs
+from harness.gate.pairs import NOT_KNOWN, ModelRows, check_again, measure_once, run_pairs
 from harness.gate.parity import parity_block
 from harness.gate.plan import GatePlan
 from harness.gate.processes import Bench
 from harness.gate.schema import CONFIRMED_HERE, Arm, CanaryVerdict, GateResult, RowVerdict
 from harness.gate.stored import StoredArm, add_stored, why_no_times
-from harness.gate.times import TIME_METRICS, Timed, judge_times
+from harness.gate.times import TIME_METRICS, UNGATEABLE, NoiseClasses, Timed, judge_times
 from harness.gate.verdicts import Confirmation, Judge, exit_code, headline
 from harness.schema import FOREIGN, Gpu, PlannedRow
 from harness.statistics import Direction, Policy, one_sided
@@ -38,7 +38,7 @@ class Settings:
 
     policy: Policy
     accepted: Accepted
-    noise: Mapping[tuple[str, str], str] = field(default_factory=dict)  # class of a row, by key and metric
+    noise: NoiseClasses = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +108,15 @@ def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
     timed = plan.device == "cuda"
     with gpu_lock(plan.gpu, bench.cache):
         looks = policy.looks if timed else (1,)
-        evidence, pairs = run_pairs(bench, models, policy, stage="pairs", gpu=plan.gpu, looks=looks)
+        evidence, pairs = run_pairs(
+            bench, models, policy, stage="pairs", gpu=plan.gpu, looks=looks, noise=settings.noise
+        )
         check_again(bench, models, evidence, _keys(evidence, policy, _suspiciously_fast), gpu=plan.gpu)
     found = Found(evidence=evidence, pairs=pairs, notes=() if timed else (HOST_NOTE,))
     if not timed:
         return found
     found.canaries = judge_canaries(evidence, policy)
-    slow = _keys(evidence, policy, lambda timed: timed.verdict == "slower")
+    slow = _keys(evidence, policy, lambda timed: timed.verdict == "slower", noise=settings.noise)
     if slow and not any(canary.moved for canary in found.canaries):
         found.confirmation, more = _confirm(plan, bench, settings, slow)
         found.pairs += more
@@ -162,11 +164,14 @@ def _from_stored(plan: GatePlan, bench: Bench, arms: Arms) -> Found:
     return Found(evidence=evidence, notes=(why or (STORED_NOTE if plan.device == "cuda" else HOST_NOTE),))
 
 
-def _keys(evidence: Evidence, policy: Policy, wanted: Callable[[Timed], bool]) -> frozenset[str]:
-    """Rows of which a time is as wanted."""
+def _keys(
+    evidence: Evidence, policy: Policy, wanted: Callable[[Timed], bool], *, noise: NoiseClasses = NOT_KNOWN
+) -> frozenset[str]:
+    """Rows of which a time is as wanted, and not known to be ungateable."""
     keys = set()
     for key, row in evidence.rows.items():
-        timed = [] if row.faults else [judge_times(row, metric, policy) for metric in TIME_METRICS]
+        worth = [metric for metric in TIME_METRICS if noise.get((key, metric)) != UNGATEABLE and not row.faults]
+        timed = [judge_times(row, metric, policy) for metric in worth]
         if any(one is not None and wanted(one) for one in timed):
             keys.add(key)
     return frozenset(keys)

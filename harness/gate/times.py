@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,9 @@ from harness.words import plural
 TimeMetric = Literal["decode", "prefill"]
 TIME_METRICS: tuple[TimeMetric, ...] = ("decode", "prefill")
 SAMPLED = (*TIME_METRICS, "verify")  # each behind a warm-up of its own; rows at once have no verdict
+
+NoiseClasses = Mapping[tuple[str, str], str]  # by key and metric, as an A/A run of this machine found them
+UNGATEABLE = "ungateable"
 
 MOST_DISCARDED = 0.10  # of a process's samples; above it the GPU was throttled
 MOST_LOG = 50.0  # of a ratio; a bound beyond it is none

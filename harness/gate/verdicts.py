@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from harness.gate.accept import Accepted, Entry
@@ -12,7 +12,15 @@ from harness.gate.counts import judge_counts
 from harness.gate.evidence import Evidence, RowEvidence
 from harness.gate.parity import judge_parity
 from harness.gate.schema import NOT_CONFIRMED, CanaryVerdict, Metric, RowVerdict, Verdict
-from harness.gate.times import TIME_METRICS, Timed, TimeMetric, judge_times, ratio_of
+from harness.gate.times import (
+    TIME_METRICS,
+    UNGATEABLE,
+    NoiseClasses,
+    Timed,
+    TimeMetric,
+    judge_times,
+    ratio_of,
+)
 from harness.progress import row_name
 from harness.schema import PlannedRow
 from harness.statistics import Policy, confirms
@@ -29,7 +37,7 @@ EXIT_CODES: dict[Verdict, int] = {
     "faster": 0,
     "same": 0,
 }
-UNGATEABLE = "ungateable"
+UNGATEABLE_WORDS = "its noise is ungateable on this machine"
 PRECEDENCE = (2, 1, 3, 0)
 WORDS = {0: "PASS", 1: "REGRESSION", 2: "BROKEN", 3: "CANNOT TELL"}
 
@@ -52,7 +60,7 @@ class Judge:
     rerun: Callable[[PlannedRow], str]
     moved: tuple[str, ...] = ()  # canaries
     confirmation: Confirmation | None = None
-    noise: Mapping[tuple[str, str], str] = field(default_factory=dict)  # class, by key and metric
+    noise: NoiseClasses = field(default_factory=dict)
     stored: str = ""  # why times decide nothing: they were stored at different times
     used: list[Entry] = field(default_factory=list)
 
@@ -87,8 +95,6 @@ class Judge:
 
     def _timed(self, row: RowEvidence, metric: TimeMetric, timed: Timed) -> RowVerdict:
         verdict, reason, confirmation = self._decided(row, metric, timed)
-        if verdict == "slower" and self.noise.get((row.row.key, metric)) == UNGATEABLE:
-            verdict, reason = "cannot_tell", "slower, in a row whose noise is ungateable on this machine"
         if verdict == "slower":
             assert timed.ratio is not None
             entry = self.accepted.time(fields(row.row), metric, timed.ratio - 1)
@@ -103,12 +109,15 @@ class Judge:
             return "broken", timed.reason, ""
         if self.stored:
             return "cannot_tell", self.stored, ""
+        ungateable = self.noise.get((row.row.key, metric)) == UNGATEABLE
         if timed.verdict == "more":
-            return "cannot_tell", "too few pairs", ""
+            return "cannot_tell", f"{UNGATEABLE_WORDS}: no more pairs for it" if ungateable else "too few pairs", ""
         if self.moved:
             return "cannot_tell", f"the canaries moved ({', '.join(self.moved)})", ""
         if timed.verdict != "slower":
             return timed.verdict, timed.reason, ""
+        if ungateable:
+            return "cannot_tell", f"slower, and {UNGATEABLE_WORDS}", ""
         again = self._again(row, metric)
         if again is not None and again.verdict == "broken":
             return "broken", f"slower at first, and while that was confirmed {again.reason}", NOT_CONFIRMED

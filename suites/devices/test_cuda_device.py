@@ -87,7 +87,7 @@ def test_too_little_memory_is_said_before_any_is_taken(cuda: CudaDevice) -> None
         ("ceilings", "read_all", {"block": 2048}, "block 2048"),
         ("ceilings", "read_all", {"block": 33}, "block 33"),
         ("ceilings", "read_all", {"grid": 0}, "grid of 0"),
-        ("ceilings", "read_all", {"shared": 1 << 20}, "shared memory"),
+        ("ceilings", "read_all", {"shared": 256 * 1024}, "shared memory"),
         ("ceilings", "read_all", {"args": (None, None)}, "2 arguments, the kernel takes 3"),
         ("ceilings", "read_all", {"args": (None, None, np.int32(0))}, "argument 2 is a int32 of 4 bytes"),
         ("ceilings", "read_all", {"args": (None, None, 0)}, "argument 2 is a int;"),

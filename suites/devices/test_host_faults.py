@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.devices import AccessFault, GuardDamage, KernelFault
-from engine.devices.host import HostDevice
+from engine.devices.host import HostBuffer, HostDevice
 from engine.devices.host.toolchain import find_compiler
 from suites.conftest import TEST_KERNELS
 from suites.status import not_applicable
@@ -160,3 +160,19 @@ def test_read_before_pdl_wait(checked: Bench) -> None:
             stream.launch("faults", "reads_before_wait_sound", grid=1, block=256, args=args)
             with pytest.raises(AccessFault, match=r"access before pdl_wait .* of 'y'"):
                 stream.launch("faults", kernel, grid=1, block=256, args=args)
+
+
+def test_what_was_settled_may_be_read_before_pdl_wait(checked: Bench) -> None:
+    """Weights that a kernel brought into their order, say. A kernel that writes them again ends that."""
+    stream, device = checked.stream, checked.device
+    x, y, z = (device.upload(np.ones((2, 256), np.float32), name) for name in "xyz")
+
+    def launch(out: HostBuffer, read: HostBuffer) -> None:
+        stream.launch("faults", "reads_before_wait_sound", grid=1, block=256, args=(out, read, np.int32(256)))
+
+    for _ in range(2):
+        launch(y, x)
+        with pytest.raises(AccessFault, match=r"access before pdl_wait .* of 'y'"):
+            launch(z, y)
+        device.settle([y.rows(0, 1)])
+        launch(z, y)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.device import Device
+from engine.ops.attention import quantizes
 from reference.spec.model import Model
 from reference.synth import SynthShape
 from suites.families.test_engine_oracle import TYPES, VARIANTS
@@ -54,7 +55,7 @@ def _check_few(device: Device, model: Model, *, rows: int, kv: str = "f16") -> N
         assert_same_bits(logits["fused"], logits[kind], f"{rows} rows, {kind}")
     assert kernels["fused"] < kernels["plain"]
     if {info.type for info in model.file.tensors.values() if len(info.shape) == 2} == {"Q8_0"}:
-        of_layer = 9 if model.spec.head_dim % 32 == 0 else 10  # other heads leave no 8-bit form
+        of_layer = 9 if quantizes(rows, model.spec.head_dim) else 10  # where attention leaves its 8-bit form
         assert kernels["fused"] == of_layer * model.spec.layers + 3
 
 
@@ -72,6 +73,48 @@ def test_shapes_of_a_few_rows(device: Device, models: Models, name: str) -> None
 @pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0", "F32"])
 def test_odd_widths_of_a_few_rows(device: Device, models: Models, quant: str) -> None:
     _check_few(device, models.odd(quant), rows=4, kv="f32")
+
+
+def _check_many(device: Device, model: Model, *, rows: int, kv: str = "f16") -> None:
+    """A pass of more rows than a band, behind others: the bits of single operations and of decode."""
+    tokens = random_tokens(model, rows + 3, seed=52)
+    kinds = {"fused": ("on", "batched"), "plain": ("off", "batched"), "decoded": ("on", "sequential")}
+    logits, kernels = {}, {}
+    for kind, (fused, prefill) in kinds.items():
+        s = session(device, model, context=len(tokens), kv=kv, fused=fused, prefill=prefill)
+        s.prefill(tokens[:3])
+        before = s.launches.executed()
+        logits[kind] = s.prefill(tokens[3:])
+        kernels[kind] = s.launches.executed() - before
+        s.close()
+    for kind in ("plain", "decoded"):
+        assert_same_bits(logits["fused"], logits[kind], f"{rows} rows, {kind}")
+    assert kernels["fused"].total() < kernels["plain"].total()
+    if {info.type for info in model.file.tensors.values() if len(info.shape) == 2} == {"Q8_0"}:
+        others = sum(count for name, count in kernels["fused"].items() if not name.startswith("attention"))
+        of_layer = 8 if quantizes(rows, model.spec.head_dim) else 9  # where attention leaves its 8-bit form
+        assert others == of_layer * model.spec.layers + 3, kernels["fused"]
+        assert kernels["fused"]["swiglu_quantize"] == model.spec.layers
+
+
+@pytest.mark.parametrize("rows", [9, 70])
+@pytest.mark.parametrize("quant", TYPES)
+def test_many_rows(device: Device, models: Models, quant: str, rows: int) -> None:
+    _check_many(device, models.tiny(quant), rows=rows)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_shapes_of_many_rows(device: Device, models: Models, name: str) -> None:
+    _check_many(device, models.variant(name.replace(" ", "-"), "Q8_0", VARIANTS[name]), rows=19)
+
+
+@pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0", "F32"])
+def test_odd_widths_of_many_rows(device: Device, models: Models, quant: str) -> None:
+    _check_many(device, models.odd(quant), rows=11, kv="f32")
+
+
+def test_rows_enough_for_small_blocks(device: Device, models: Models) -> None:
+    _check_many(device, models.micro(), rows=150)
 
 
 @pytest.mark.parametrize("kv", ["f32", "f16"])

@@ -99,6 +99,23 @@ def test_fused_kernels_leave_notes_of_their_8_bit_values(device: Device, models:
         s.close()
 
 
+@pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0"])
+def test_a_fused_pass_of_many_rows_leaves_the_notes_of_single_operations(
+    device: Device, models: Models, quant: str
+) -> None:
+    model = models.tiny(quant)
+    marks = {}
+    for fused in ("on", "off"):
+        s = session(device, model, context=11, tape="on", fused=fused)
+        s.prefill(random_tokens(model, 11, seed=61))
+        assert s.tape is not None
+        marks[fused] = _marks(s.tape.take())
+        s.close()
+    assert marks["on"].items() <= marks["off"].items()
+    names = {name for name, position in marks["on"] if position == 9}
+    assert {"0.attn_norm.codes", "1.q", "1.q_rope", "1.values", "2.up", "2.swiglu.sums", "2.ffn_residual"} <= names
+
+
 @pytest.mark.parametrize(
     ("fused", "names"),
     [("on", ("output_norm.codes", "logits")), ("off", ("output_norm", "output_norm.codes", "logits"))],

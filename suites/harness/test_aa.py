@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.aa import AaPlan, AaResult, read_plan, run_aa, write_plan
+from harness.aa import AaPlan, read_plan, run_aa, write_plan
+from harness.aa_schema import AaResult
 from harness.aa_session import noise_file
 from harness.cli.main import zeroulp
 from harness.errors import BadCall

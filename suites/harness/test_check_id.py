@@ -228,7 +228,7 @@ def test_a_run_without_checks_offers_none_to_make_again(
 
 def test_a_row_that_failed_names_the_check() -> None:
     failed = Check(name="graph = direct", when="after", status="failed", reason="1 of 9 values differ")
-    proven = Proven(key="3f2a", measured=cast(Measured, None), proof=(failed,), engaged={}, memory_bytes=0)
+    proven = Proven(key="3f2a", measured=cast(Measured, None), proof=(failed,), engaged={}, memory_bytes=0, spent={})
     assert proven.verdict == (
         "parity_failed", "graph = direct (after): 1 of 9 values differ [check 3f2a:graph:after]",
     )  # fmt: skip

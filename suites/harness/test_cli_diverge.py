@@ -62,8 +62,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_another_commit_is_run_and_the_op_named(repository: Path, model: str, tmp_path: Path) -> None:
-    """What the fault changes shows in prefill, whose kernels are not fused; the commit before it is right."""
-    code, out, err = zeroulp("diverge", "HEAD~1@host", "host", model, *TOKENS, "--json", tree=repository, cwd=tmp_path)
+    """What the fault changes shows in the single operations; the commit before it is right."""
+    sides = "HEAD~1@host:fused=off", "host:fused=off"
+    code, out, err = zeroulp("diverge", *sides, model, *TOKENS, "--json", tree=repository, cwd=tmp_path)
     assert code == 1, err
     result = json.loads(out)
     where = result["where"]
@@ -79,7 +80,7 @@ def test_another_commit_is_run_and_the_op_named(repository: Path, model: str, tm
 
 
 def test_the_printed_line_shows_the_difference_again(repository: Path, model: str, tmp_path: Path) -> None:
-    code, out, _ = zeroulp("diverge", "host", "oracle", model, *TOKENS, tree=repository, cwd=tmp_path)
+    code, out, _ = zeroulp("diverge", "host:fused=off", "oracle", model, *TOKENS, tree=repository, cwd=tmp_path)
     assert code == 1
     assert "differ first at step 0, row 0 (position 0), layer 2, swiglu" in out
     element = next(line for line in out.splitlines() if "element" in line).strip()
@@ -91,9 +92,9 @@ def test_the_printed_line_shows_the_difference_again(repository: Path, model: st
 
 def test_tapes_across_processes(repository: Path, model: str, tmp_path: Path) -> None:
     for name, tokens in (("long", "3,4,5,6,7"), ("short", "3,4,5"), ("other", "3,4,9,6,7")):
-        words = ("diverge", "--record", f"{name}.npz", "host", model, "--tokens", tokens, "-n", "1")
+        words = ("diverge", "--record", f"{name}.npz", "host:fused=off", model, "--tokens", tokens, "-n", "1")
         assert zeroulp(*words, cwd=tmp_path)[0] == 0
-    words = ("diverge", "--record", "bad.npz", "host", model, "--tokens", "3,4,5,6,7", "-n", "1")
+    words = ("diverge", "--record", "bad.npz", "host:fused=off", model, "--tokens", "3,4,5,6,7", "-n", "1")
     assert zeroulp(*words, tree=repository, cwd=tmp_path)[0] == 0
     code, out, _ = zeroulp("diverge", "short.npz", "long.npz", cwd=tmp_path)
     assert code == 0

@@ -353,18 +353,6 @@ def test_rows_that_all_move_one_way_with_the_same_engine_cannot_tell(tmp_path: P
     assert gate(tmp_path / "b", Machine(spoil=slower), plan(*prompts)).exit_code == 1
 
 
-def test_the_noise_class_is_shown_and_an_ungateable_row_is_never_slower(tmp_path: Path) -> None:
-    machine = Machine(spoil=on_head(lambda measured: scaled(measured, 1.05)))
-    made = plan(24)
-    key = (made.rows()[0].key, "decode")
-    result = gate(tmp_path / "a", machine, made, noise={key: "noisy"})
-    assert (one(result, 24, "decode").verdict, one(result, 24, "decode").noise_class) == ("slower", "noisy")
-    assert one(result, 24, "prefill").noise_class == ""
-    result = gate(tmp_path / "b", machine, made, noise={key: "ungateable"})
-    assert one(result, 24, "decode").verdict == "cannot_tell"
-    assert result.exit_code == 3
-
-
 def test_of_several_exit_codes_broken_comes_first_and_cannot_tell_behind_a_failure(tmp_path: Path) -> None:
     def both(act: Act, measured: Measurement, prompt: int) -> Measurement | None:
         if act.side == "base":
@@ -383,3 +371,13 @@ def test_progress_says_what_is_left(tmp_path: Path) -> None:
     gate(tmp_path, Machine(), plan(24, 260), lines=lines)
     assert lines[0] == "pair 1           base qwen3-tiny Q8_0, 2 rows  1.0 s; at least 7 more, about 7 s"
     assert "more" not in lines[-1]
+
+
+def test_progress_says_where_the_seconds_of_a_process_went(tmp_path: Path) -> None:
+    def told(act: Act, answer: ProcessAnswer) -> ProcessAnswer:
+        rows = [msgspec.structs.replace(row, spent={"proof": 0.25, "times": 0.1}) for row in answer.rows]
+        return msgspec.structs.replace(answer, rows=tuple(rows), spent={"opening": 0.3})
+
+    lines: list[str] = []
+    gate(tmp_path, Machine(answer=told), plan(24, 260), lines=lines)
+    assert "2 rows  1.0 s (opening 0.3, proof 0.5, times 0.2); at least 7 more" in lines[0]

@@ -9,11 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from harness.aa_schema import Fit, RowNoise
 from harness.errors import BadCall
 from harness.noise import (
-    Fit,
     NoiseFile,
-    RowNoise,
     classify,
     false_alarms,
     fit_noise,

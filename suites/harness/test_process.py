@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from engine.session import Session
 from harness.adapters.devices import opened
-from harness.adapters.engine import LoadedModel
+from harness.adapters.engine import LoadedModel, SessionEngine
 from harness.adapters.models import ModelFile, open_file, size_of, synthetic
 from harness.adapters.oracle import cached_exact_logits
 from harness.adapters.protocol import Logits
@@ -169,6 +170,53 @@ def test_the_oracle_is_asked_once_for_the_same_bits(
     assert sorted(asked) == ["f16", "f32"]
 
 
+def test_logits_that_differ_from_those_the_oracle_vouched_for_are_not_vouched_for(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.proven.WHOLE_ORACLE_BYTES", 0)
+    row = rows(model)[0]
+    with opened("host", cache) as device, LoadedModel(device, open_file(model.path)) as loaded:
+        engine = loaded.engine(row.toggles, context=SHAPE.context)
+        tokens = np.arange(4)
+        logits = np.concatenate([engine.prefill(tokens, all_logits=True), engine.decode(7)[None]])
+        engine.close()
+        for wrong in (0, 1, 0):
+            spoiled = logits.copy()
+            spoiled[-1, :wrong] = np.nextafter(spoiled[-1, :wrong], np.float32(np.inf))
+            assert loaded.sampled_parity(row.toggles, tokens, [7], spoiled, kept=None)[0].differing == wrong
+
+
+def test_rows_that_differ_in_their_context_alone_share_their_twins(
+    model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts: list[int] = []
+    make = LoadedModel.engine
+
+    def counted(self: LoadedModel, toggles: Any, *, context: int, **options: Any) -> SessionEngine:
+        contexts.append(context)
+        return make(self, toggles, context=context, **options)
+
+    monkeypatch.setattr(LoadedModel, "engine", counted)
+    first, second, *_ = rows(model)
+    longer = msgspec.structs.replace(first, id="longer", shape=msgspec.structs.replace(SHAPE, context=64))
+    answer = measure_process(job(model, cache, first, longer))
+    assert [found.status for found in answer.rows] == ["ok", "ok"]
+    assert [len(found.proof) for found in answer.rows] == [len(answer.rows[0].proof)] * 2
+    assert sorted(contexts.count(context) for context in set(contexts)) == [1, 3]  # graph and prefill flipped, once
+    contexts.clear()
+    measure_process(job(model, cache, first, second))
+    assert len(contexts) == 6  # other toggles have twins of their own
+
+
+def test_a_process_says_where_its_seconds_went(model: ModelFile, cache: Path) -> None:
+    answer = measure_process(job(model, cache, *rows(model)[:2]))
+    assert set(answer.spent) == {"opening", "canaries"}
+    assert all(set(found.spent) == {"proof", "times"} for found in answer.rows)
+    parts = [*answer.spent.values(), *(seconds for found in answer.rows for seconds in found.spent.values())]
+    assert 0.5 * answer.seconds < sum(parts) <= answer.seconds
+    assert min(parts) >= 0
+
+
 def test_a_later_process_asks_again_for_other_code_and_for_one_check_alone(
     model: ModelFile, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +293,7 @@ def measured(model: ModelFile, *, decode_us: float, slowed: int = 0, failed: boo
         proof=(Check(name="graph = direct", when="after", status="failed" if failed else "passed"),),
         engaged={},
         memory_bytes=0,
+        spent={"proof": 2.0, "times": 3.0},
     )
     size = size_of(open_file(model.path), "f16")
     ceilings = (Ceiling(name="read", unit="GB/s", median=1000.0, min=1000.0, max=1000.0, samples=1),)
@@ -296,6 +345,19 @@ def test_the_canaries_are_sampled_by_the_rules_and_say_what_the_memory_can() -> 
     (ceiling,) = read_ceiling(works, found)
     assert (ceiling.name, ceiling.unit, ceiling.median) == ("read", "GB/s", 4000.0)
     assert read_ceiling(works, ()) == ()
+
+
+def test_only_the_first_canary_finds_a_gpu_that_was_idle() -> None:
+    seconds = {"copy": 0.0, "matvec": 0.0}
+
+    def take(name: str) -> Take:
+        seconds[name] += 1e-3
+        return Take(device_us=1e3, host_us=1e3, issue_us=1e3)
+
+    canaries({name: (partial(take, name), 0) for name in seconds}, CAREFUL)
+    samples = 1e-3 * CAREFUL.samples[0]
+    assert 0.5 <= seconds["copy"] - samples < 0.6
+    assert 0.09 <= seconds["matvec"] - samples < 0.12
 
 
 def test_rules_say_which_of_them_they_do_not_know() -> None:

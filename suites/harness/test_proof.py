@@ -10,7 +10,7 @@ import pytest
 from harness.adapters.protocol import Logits, Tokens
 from harness.check_names import AT_DEPTH, PAIRS, VERIFIED
 from harness.compare import Comparison, compare
-from harness.proof import NOTHING_FINITE, Evidence, Prover, flipped, judge, proof_tokens
+from harness.proof import NOTHING_FINITE, Evidence, ProofTokens, Prover, flipped, judge, proof_tokens
 from harness.schema import Check, Path
 from suites.harness.fakes import VOCAB, FakeEngine, formula
 
@@ -165,6 +165,29 @@ def test_tokens_depend_on_their_lengths_and_the_vocabulary_alone() -> None:
     assert len(again.prefilled) == 6
     assert again.decoded == [int(token) for token in TOKENS.ids[6:]]
     assert ((again.ids >= 0) & (again.ids < VOCAB)).all()
+
+
+def test_twins_that_are_known_are_not_opened_again_and_still_compared() -> None:
+    opened: list[Mapping[str, str | int]] = []
+    twins: dict[object, Evidence] = {}
+
+    def statuses(engine: FakeEngine, tokens: ProofTokens = TOKENS) -> list[str]:
+        def open_twin(toggles: Mapping[str, str | int]) -> FakeEngine:
+            opened.append(toggles)
+            return FakeEngine(toggles)
+
+        prover = Prover(
+            engine=engine, toggles=engine.toggles, open_twin=open_twin, tokens=tokens, oracle=oracle, has_pdl=True,
+            twins=twins,
+        )  # fmt: skip
+        return [check.status for check in prover.checks("before") if check.name != "engine = oracle"]
+
+    assert statuses(FakeEngine(TOGGLES)) == statuses(FakeEngine(TOGGLES)) == ["passed"] * 3
+    assert len(opened) == 3
+    assert statuses(FakeEngine(TOGGLES, spoiled=frozenset((8,)))) == ["failed"] * 3
+    assert statuses(FakeEngine(TOGGLES), proof_tokens(VOCAB, prefilled=5, decoded=4)) == ["passed"] * 3
+    assert statuses(FakeEngine({**TOGGLES, "kv": "f32"})) == ["passed"] * 3
+    assert len(opened) == 9
 
 
 class OneOff(FakeEngine):

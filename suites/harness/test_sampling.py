@@ -56,7 +56,7 @@ def test_a_warm_up_lasts_until_the_clock_is_flat_too() -> None:
 def test_a_warm_up_lasts_at_least_as_long_as_it_must(least: float) -> None:
     give, given = taker(repeat(take(10 * MS)))
     assert warm(give, CAREFUL, least=least) == ""
-    assert max(least, 0.75) <= seconds(given) <= max(least, 0.75) + 0.3
+    assert max(least, 0.375) <= seconds(given) <= max(least, 0.375) + 0.15
 
 
 def test_a_warm_up_that_never_settles_ends_and_says_so() -> None:

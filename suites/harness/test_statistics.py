@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from harness.statistics import (
     Direction,
     Judgement,
     Policy,
-    canary_moved,
     confirms,
     decide,
     judge,
@@ -173,16 +171,6 @@ def test_confirmation_wants_enough_fresh_pairs_in_the_same_direction() -> None:
     assert not confirms(wild, BASE * wild, POLICY)
     little = fresh - math.log1p(0.03) + math.log1p(0.009)
     assert not confirms(little, BASE * little, POLICY)
-
-
-def test_a_canary_that_moves_or_is_judged_to_differ_is_told() -> None:
-    assert not canary_moved(judged(0.006), POLICY)
-    assert canary_moved(judged(0.008), POLICY)
-    assert canary_moved(judged(-0.008), POLICY)
-    lax = dataclasses.replace(POLICY, canary=0.1)
-    assert canary_moved(judged(0.05), lax)
-    assert canary_moved(judged(-0.05), lax)
-    assert canary_moved(dataclasses.replace(judged(0.0), mean=math.nan), POLICY)
 
 
 def test_six_verdicts_on_one_side_without_a_cause_raise_the_alarm() -> None:

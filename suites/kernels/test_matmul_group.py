@@ -24,10 +24,10 @@ OUTPUTS = (70, 32, 33)
 
 def _check(
     device: Device, types: tuple[str, ...], cols: int, rows: int = 1, *, added: str = "none", kind: str = "normal",
-    grid_limit: int | None = None,
+    outputs: tuple[int, ...] = OUTPUTS, grid_limit: int | None = None,
 ) -> None:  # fmt: skip
     x = values(rows, cols, kind=kind)
-    tensors = [weight(name, OUTPUTS[i], cols, seed=i) for i, name in enumerate(types)]
+    tensors = [weight(name, outputs[i], cols, seed=i) for i, name in enumerate(types)]
     others = [None if added == "none" else values(rows, t.shape[0], seed=9) for t in tensors]
     if added == "bias":
         others = [None if other is None else other[0] for other in others]
@@ -62,6 +62,14 @@ def test_a_few_rows(device: Device, types: tuple[str, ...], rows: int) -> None:
     _check(device, types, 2816, rows, added="bias" if rows % 2 else "residual")
 
 
+@pytest.mark.parametrize("rows", [9, 70])
+@pytest.mark.parametrize("types", GROUPS, ids="+".join)
+def test_many_rows(device: Device, types: tuple[str, ...], rows: int) -> None:
+    """By the gemm: several tiles of rows and of outputs."""
+    outputs = (150, 32, 129)
+    _check(device, types, 768, rows, added="bias" if rows % 2 else "residual", outputs=outputs)
+
+
 @pytest.mark.parametrize("grid_limit", GRIDS)
 @pytest.mark.parametrize(
     ("types", "cols", "rows"),
@@ -71,6 +79,8 @@ def test_a_few_rows(device: Device, types: tuple[str, ...], rows: int) -> None:
         (("Q4_K", "Q4_K", "Q6_K"), 27648, 1),
         (("Q4_K", "Q4_K", "Q6_K"), 9216, 6),
         (("Q5_0",), 28544, 1),
+        (("Q4_K", "Q4_K", "Q6_K"), 512, 66),
+        (("Q4_0",) * 2, 2112, 11),
     ],
 )
 def test_widths(device: Device, types: tuple[str, ...], cols: int, rows: int, grid_limit: int | None) -> None:
@@ -78,13 +88,15 @@ def test_widths(device: Device, types: tuple[str, ...], cols: int, rows: int, gr
     _check(device, types, cols, rows, added="residual", grid_limit=grid_limit)
 
 
+@pytest.mark.parametrize("rows", [2, 9])
 @pytest.mark.parametrize("kind", VALUES)
-def test_values(device: Device, kind: str) -> None:
-    _check(device, ("Q4_K", "Q4_K", "Q6_K"), 512, 2, kind=kind)
+def test_values(device: Device, kind: str, rows: int) -> None:
+    _check(device, ("Q4_K", "Q4_K", "Q6_K"), 512, rows, kind=kind)
 
 
-def test_schedules(host_variant: HostDevice) -> None:
-    _check(host_variant, ("Q4_K", "Q4_K", "Q6_K"), 768, 2, added="residual", grid_limit=2)
+@pytest.mark.parametrize("rows", [2, 11])
+def test_schedules(host_variant: HostDevice, rows: int) -> None:
+    _check(host_variant, ("Q4_K", "Q4_K", "Q6_K"), 768, rows, added="residual", grid_limit=2)
 
 
 def test_other_types_are_refused(device: Device) -> None:

@@ -1,4 +1,4 @@
-"""Repacked weights: the same information in other places."""
+"""Weights on every device: the same information as in the file, in other places, by a definition without a kernel."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.device import Device
-from engine.weights import TILES, load_weight, repack, repacked_bytes, unpack
+from engine.device import Device, LaunchError
+from engine.devices.host import HostDevice
+from engine.weights import TILES, load_weight, repacked_bytes, room_for, write_tiles
+from engine.weights import load as loading
+from engine.weights.repack import repack
 from engine.weights.tiles import PIECE_BYTES, TILE_ROWS
 from reference.quant import HalvedBlocks, OffsetBlocks, ScaledBlocks, q4_0, q4_k, q5_0, q5_k, q6_k, q8_0
+from reference.spec.errors import OutOfMemory
 from reference.spec.gguf_file import TensorInfo
 from reference.spec.layout import WEIGHT_TYPES
 from reference.spec.model import Tensor
+from suites.kernels.cases import GRIDS, assert_same_integers
 from suites.kernels.matmuls import weight
 
 U8 = NDArray[np.uint8]
@@ -26,6 +31,7 @@ CASES = [
     for rows in (1, 31, 32, 33, 97)
     for cols in WIDTHS[kind.block_elements]
 ]
+ODD = {256: 768, 32: 160, 1: 131}  # by elements of a block: three tiles, or one and a bit
 CODES: dict[str, tuple[Callable[[U8], ScaledBlocks | OffsetBlocks | HalvedBlocks], int]] = {
     "Q8_0": (q8_0.decode, 0),
     "Q4_0": (q4_0.decode, 8),
@@ -36,33 +42,75 @@ CODES: dict[str, tuple[Callable[[U8], ScaledBlocks | OffsetBlocks | HalvedBlocks
 }
 
 
-def _random_bytes(type_name: str, rows: int, cols: int) -> Tensor:
-    nbytes = WEIGHT_TYPES[type_name].row_bytes(cols)
-    data = np.random.default_rng([rows, cols]).integers(0, 256, (rows, nbytes), dtype=np.uint8)
-    return Tensor(name="weight", type=type_name, shape=(rows, cols), data=data)
+def _tiles(tensor: Tensor) -> U8:
+    """The tiles of a matrix (row groups, k tiles, bytes of a tile), as engine/weights/tiles.py describes them."""
+    layout = TILES[tensor.type]
+    groups, across, _ = layout.shape(*tensor.shape)
+    rows = np.zeros((groups * TILE_ROWS, across * layout.row_bytes), np.uint8)
+    rows[: len(tensor.data), : tensor.data.shape[1]] = tensor.data
+    rows = rows.reshape(-1, layout.row_bytes)  # of tiles
+    pieces = _pieces(tensor.type, rows).reshape(groups, TILE_ROWS, across, layout.pieces, PIECE_BYTES)
+    tails = _tails(tensor.type, rows).reshape(groups, TILE_ROWS, across, layout.tail)
+    parts = pieces.transpose(0, 2, 3, 1, 4), tails.transpose(0, 2, 1, 3)
+    return np.concatenate([part.reshape(groups, across, -1) for part in parts], axis=2)
 
 
-@pytest.mark.parametrize(("type_name", "rows", "cols"), CASES)
-def test_unpack_gives_back_every_byte(type_name: str, rows: int, cols: int) -> None:
-    tensor = _random_bytes(type_name, rows, cols)
-    tiles = repack(tensor)
-    assert tiles.shape == TILES[type_name].shape(rows, cols)
-    np.testing.assert_array_equal(unpack(tiles, type_name, rows, cols), tensor.data)
+def _tails(type_name: str, rows: U8) -> U8:
+    """(tile rows, bytes): the scales of the blocks, where a piece does not hold them."""
+    blocks = rows.view(WEIGHT_TYPES[type_name].dtype)
+    has_tail = TILES[type_name].tail > 0
+    return np.ascontiguousarray(blocks["d"]).view(np.uint8) if has_tail else np.empty((len(rows), 0), np.uint8)
 
 
-@pytest.mark.parametrize("type_name", TILES)
-def test_many_chunks_in_parallel(type_name: str) -> None:
-    tensor = _random_bytes(type_name, 1000, 2048)
-    np.testing.assert_array_equal(unpack(repack(tensor), type_name, 1000, 2048), tensor.data)
+def _pieces(type_name: str, rows: U8) -> U8:
+    """(tile rows, pieces, 16) out of decoded codes, elements of a block in order."""
+    if type_name not in CODES:
+        return rows.reshape(len(rows), -1, PIECE_BYTES)
+    decode, offset = CODES[type_name]
+    codes = (decode(rows).codes.reshape(len(rows), -1) + np.int8(offset)).view(np.uint8)
+    blocks = codes.reshape(len(rows), -1, 2, 16)  # row, block of 32, half, element
+    if type_name == "Q8_0":
+        return blocks.reshape(len(rows), 8, 16)
+    low, upper = blocks & np.uint8(15), blocks >> np.uint8(4)
+    nibbles = low[:, :, 0] | (low[:, :, 1] << np.uint8(4))
+    match type_name:
+        case "Q4_0":
+            return nibbles
+        case "Q5_0":
+            return np.concatenate((nibbles, _fifths(upper)), axis=1)
+        case "Q4_K":
+            return np.concatenate((rows[:, None, :16], nibbles), axis=1)
+        case "Q5_K":
+            return np.concatenate((rows[:, None, :16], nibbles, _fifths(upper)), axis=1)
+    by_pair = upper.reshape(len(rows), 4, 2, 2, 16)  # row, pair of blocks, block, half, element
+    places = np.array([[0, 4], [2, 6]], np.uint8)[..., None]  # of the pair's first and second block, of the two halves
+    pairs = (by_pair << places).sum(axis=(2, 3), dtype=np.uint8)
+    scales = rows.view(WEIGHT_TYPES["Q6_K"].dtype)["scales"].view(np.uint8)
+    return np.concatenate((nibbles, pairs, scales), axis=1)
 
 
-@pytest.mark.parametrize("type_name", TILES)
-def test_pads_are_zero(type_name: str) -> None:
-    cols = 256 if WEIGHT_TYPES[type_name].block_elements == 256 else 160
-    ones = np.full((33, WEIGHT_TYPES[type_name].row_bytes(cols)), 0xFF, np.uint8)
-    tiles = repack(Tensor(name="weight", type=type_name, shape=(33, cols), data=ones))
-    assert np.unpackbits(tiles).sum() == 8 * ones.size
-    assert _rows(tiles[1], type_name)[:, 1:].sum() == 0  # row 32 is the only one of its group
+def _fifths(upper: U8) -> U8:
+    by_chunk = upper.reshape(len(upper), -1, 4, 2, 16)  # row, chunk, block, half, element
+    bits = np.arange(4, dtype=np.uint8)[:, None]
+    fifths: U8 = ((by_chunk[:, :, :, 0] << bits) | (by_chunk[:, :, :, 1] << (bits + 4))).sum(axis=2, dtype=np.uint8)
+    return fifths
+
+
+def _repacked(device: Device, tensor: Tensor, grid_limit: int | None) -> U8:
+    stored = device.upload(np.ascontiguousarray(tensor.data), "stored")
+    room = room_for(device, tensor, "tiles")
+    room.buffer.fill(0xFF)
+    stream = device.stream(grid_limit=grid_limit)
+    repack(stream, stored, tensor.type, out=room.buffer)
+    stream.synchronize()
+    tiles = room.buffer.read().view(np.uint8)
+    for buffer in (stored, room.buffer):
+        device.free(buffer)
+    return tiles
+
+
+def _odd(type_name: str) -> Tensor:
+    return weight(type_name, 65, ODD[WEIGHT_TYPES[type_name].block_elements])
 
 
 @pytest.mark.parametrize("type_name", TILES)
@@ -72,54 +120,83 @@ def test_a_tile_takes_no_more_than_the_file(type_name: str) -> None:
     assert layout.nbytes % PIECE_BYTES == 0  # every tile starts where 16 bytes can be loaded
 
 
-@pytest.mark.parametrize("type_name", CODES)
-def test_pieces_hold_the_codes_where_kernels_look(type_name: str) -> None:
-    """The order that engine/kernels/weights.cuh reads, built anew from the decoded codes."""
-    layout = TILES[type_name]
-    rows, cols = 40, 3 * layout.cols
+@pytest.mark.parametrize("type_name", TILES)
+def test_the_definition_keeps_every_bit_and_adds_none(type_name: str) -> None:
+    tensor = _odd(type_name)
+    ones = Tensor(name="weight", type=type_name, shape=tensor.shape, data=np.full_like(tensor.data, 0xFF))
+    assert np.bitwise_count(_tiles(ones)).sum() == 8 * tensor.data.size
+    assert np.bitwise_count(_tiles(tensor)).sum() == np.bitwise_count(tensor.data).sum()
+
+
+@pytest.mark.parametrize(("type_name", "rows", "cols"), CASES)
+def test_shapes(device: Device, type_name: str, rows: int, cols: int) -> None:
     tensor = weight(type_name, rows, cols)
-    decode, offset = CODES[type_name]
-    codes = np.zeros((64, cols), np.uint8)
-    codes[:rows] = (decode(tensor.data).codes.reshape(rows, cols) + np.int8(offset)).view(np.uint8)
-    tiles = repack(tensor)
-    for group, tile in np.ndindex(tiles.shape[:2]):
-        of_tile = codes[group * 32 : group * 32 + 32, tile * layout.cols : (tile + 1) * layout.cols]
-        blocks = of_tile.reshape(32, -1, 2, 16)  # row, block, half, element
-        pieces = _rows(tiles[group, tile][None], type_name).swapaxes(0, 1)
-        real = slice(0, max(0, min(32, rows - group * 32)))
-        np.testing.assert_array_equal(pieces[real], _expected_pieces(type_name, blocks, pieces)[real])
+    assert_same_integers(_repacked(device, tensor, None), _tiles(tensor), f"{type_name} ({rows}, {cols})")
 
 
-def _rows(tiles: U8, type_name: str) -> U8:
-    """Pieces of one tile as (piece, row, byte); several tiles one after the other."""
-    split = TILE_ROWS * PIECE_BYTES * TILES[type_name].pieces
-    pieces: U8 = tiles[:, :split].reshape(-1, TILE_ROWS, PIECE_BYTES)
-    return pieces
+@pytest.mark.parametrize("grid_limit", GRIDS)
+@pytest.mark.parametrize("type_name", TILES)
+def test_grids(device: Device, type_name: str, grid_limit: int | None) -> None:
+    tensor = _odd(type_name)
+    assert_same_integers(_repacked(device, tensor, grid_limit), _tiles(tensor), type_name)
 
 
-def _expected_pieces(type_name: str, blocks: U8, pieces: U8) -> U8:
-    """The pieces (row, piece, byte) of one tile; headers as they are in `pieces`."""
-    if type_name == "Q8_0":
-        return blocks.reshape(32, 8, 16)
-    low, upper = blocks & np.uint8(15), blocks >> np.uint8(4)
-    nibbles = low[:, :, 0] | (low[:, :, 1] << np.uint8(4))
-    if type_name in ("Q5_0", "Q5_K"):
-        by_chunk = upper.reshape(32, -1, 4, 2, 16)
-        bits = np.arange(4, dtype=np.uint8)[:, None]
-        fifth = ((by_chunk[:, :, :, 0] << bits) | (by_chunk[:, :, :, 1] << (bits + 4))).sum(axis=2, dtype=np.uint8)
-    match type_name:
-        case "Q4_0":
-            return nibbles
-        case "Q5_0":
-            return np.concatenate((nibbles, fifth), axis=1)
-        case "Q4_K":
-            return np.concatenate((pieces[:, :1], nibbles), axis=1)
-        case "Q5_K":
-            return np.concatenate((pieces[:, :1], nibbles, fifth), axis=1)
-    by_pair = upper.reshape(32, 4, 2, 2, 16)  # row, pair of blocks, block, half, element
-    places = np.array([[0, 4], [2, 6]], np.uint8)[..., None]  # of the pair's first and second block, of the two halves
-    pairs = (by_pair << places).sum(axis=(2, 3), dtype=np.uint8)
-    return np.concatenate((nibbles, pairs, pieces[:, 12:]), axis=1)
+@pytest.mark.parametrize("type_name", TILES)
+def test_schedules(host_variant: HostDevice, type_name: str) -> None:
+    tensor = _odd(type_name)
+    assert_same_integers(_repacked(host_variant, tensor, 3), _tiles(tensor), type_name)
+
+
+def test_many_chunks_of_many_matrices(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes are used again and again, by chunks of every type and of unlike sizes; the last one of each is short."""
+    monkeypatch.setattr(loading, "LANE_BYTES", 1 << 16)
+    tensors = [weight(type_name, rows, 2048) for rows in (1000, 33) for type_name in TILES]
+    before = device.used_bytes()
+    matrices = [(room_for(device, tensor, f"weight.{i}"), tensor) for i, tensor in enumerate(tensors)]
+    taken = device.used_bytes()
+    assert sum(len(list(loading.chunks_of(*matrix))) for matrix in matrices) > 10 * loading.LANES
+    write_tiles(device, matrices)
+    assert device.used_bytes() == taken
+    for loaded, tensor in matrices:
+        assert_same_integers(loaded.buffer.read(), _tiles(tensor), f"{tensor.type} {tensor.shape}")
+        device.free(loaded.buffer)
+    assert device.used_bytes() == before
+
+
+def test_rows_wider_than_a_lane(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "LANE_BYTES", 1000)
+    tensor = weight("Q8_0", 70, 4096)
+    loaded = load_weight(device, tensor, "weight")
+    assert_same_integers(loaded.buffer.read(), _tiles(tensor), "wide rows")
+    device.free(loaded.buffer)
+
+
+def test_nothing_to_write(device: Device) -> None:
+    before = device.used_bytes()
+    write_tiles(device, [])
+    assert device.used_bytes() == before
+
+
+def test_a_failure_on_the_way_gives_the_lanes_back(device: Device) -> None:
+    room = room_for(device, weight("Q8_0", 97, 96), "weight")
+    before = device.used_bytes()
+    with pytest.raises(LaunchError) as caught:
+        write_tiles(device, [(room, weight("Q8_0", 97, 160))])
+    assert device.used_bytes() == before  # while the error holds on to all that it went through
+    assert str(caught.value) == "repack: out is uint8 (4, 1, 4352), expected uint8 (4, 2, 4352)"
+    device.free(room.buffer)
+
+
+def test_no_room_for_the_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = weight("Q8_0", 512, 1024)
+    monkeypatch.setattr(loading, "LANE_BYTES", 1 << 17)
+    small = HostDevice(limit=700_000)
+    try:
+        with pytest.raises(OutOfMemory, match=r"^[^\n]*staging\.\d[^\n]*$"):
+            load_weight(small, tensor, "weight")
+        assert small.used_bytes() == 0
+    finally:
+        small.close()
 
 
 @pytest.mark.parametrize("type_name", TILES)
@@ -129,7 +206,6 @@ def test_the_bytes_told_before_loading_are_the_bytes_taken(device: Device, type_
     before = device.used_bytes()
     loaded = load_weight(device, tensor, "weight")
     assert device.used_bytes() - before == repacked_bytes(info, device.alignment)
-    np.testing.assert_array_equal(unpack(loaded.buffer.read().view(np.uint8), type_name, 33, 768), tensor.data)
     device.free(loaded.buffer)
 
 
@@ -139,3 +215,15 @@ def test_a_vector_is_counted_as_float32(device: Device) -> None:
     vector = device.upload(np.zeros(1000, np.float32), "norm")
     assert device.used_bytes() - before == repacked_bytes(info, device.alignment)
     device.free(vector)
+
+
+def test_wrong_shapes_are_refused_by_name(device: Device) -> None:
+    stored = device.upload(np.zeros((33, 68), np.uint8), "stored")
+    floats = device.upload(np.zeros((33, 17), np.float32), "stored")
+    out = device.alloc((1, 1, TILES["Q8_0"].nbytes), np.uint8, "out")
+    with pytest.raises(LaunchError, match=r"repack: out is uint8 \(1, 1, 4352\), expected uint8 \(2, 1, 4352\)"):
+        repack(device.stream(), stored, "Q8_0", out=out)
+    with pytest.raises(LaunchError, match=r"repack: stored"):
+        repack(device.stream(), floats, "Q8_0", out=out)
+    for buffer in (stored, floats, out):
+        device.free(buffer)

@@ -7,7 +7,7 @@ import pytest
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.ops.quantize import Quantized
-from engine.ops.rms_norm_quantize import rms_norm_quantize
+from engine.ops.rms_norm_quantize import MANY, rms_norm_quantize
 from reference.ops import rms_norm_quantize as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, run, values
 from suites.kernels.quantized import assert_same_quantized, outputs
@@ -35,13 +35,25 @@ def test_shapes(device: Device, shape: tuple[int, int], grid_limit: int | None) 
     _check(device, values("x", *shape), values("weight", shape[1]), grid_limit=grid_limit)
 
 
+@pytest.mark.parametrize("grid_limit", GRIDS)
+@pytest.mark.parametrize("shape", [(MANY, 32), (MANY + 1, 1056), (MANY, 4128)], ids=str)
+def test_many_rows(device: Device, shape: tuple[int, int], grid_limit: int | None) -> None:
+    _check(device, values("x", *shape), values("weight", shape[1]), grid_limit=grid_limit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_of_many_rows(device: Device, kind: Kind) -> None:
+    _check(device, values("x", MANY, 352, kind=kind), values("weight", 352))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_values(device: Device, kind: Kind) -> None:
     _check(device, values("x", 3, 352, kind=kind), values("weight", 352))
 
 
-def test_schedules(host_variant: HostDevice) -> None:
-    _check(host_variant, values("x", 3, 288), values("weight", 288), grid_limit=2)
+@pytest.mark.parametrize("rows", [3, MANY])
+def test_schedules(host_variant: HostDevice, rows: int) -> None:
+    _check(host_variant, values("x", rows, 288), values("weight", 288), grid_limit=2)
 
 
 def test_an_odd_width_is_refused(device: Device) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.aa_schema import RESULT, AaFault, AaResult, CanaryNoise, Fit, RowNoise
 from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.profile import write_profiles
 from harness.schema import Target
 from harness.store import ENVIRONMENT, PLAN, read_plan, write_record
 from reports.figures import BEGIN, END, figures, replaced
+from suites.harness.records import TIME
 from suites.reports.stored_profiles import profile
 from suites.reports.stored_runs import BOTH, machine, ok, passed, planned, write_run
 from suites.status import not_applicable
@@ -53,6 +55,37 @@ def test_machine_targets_and_speeds_of_a_run(rows: Path) -> None:
     assert "missed by 2.3 %" in line
     assert "4 rows: 1.125" in text
     assert text.count("| --: |") >= 2
+
+
+def noisy(folder: Path, *, moved: bool) -> Path:
+    """A finished A/A run of one row."""
+    fit = Fit(sd=0.0046, low=0.00234, high=0.0119, processes=8)
+    row = RowNoise(
+        key="k", label="qwen3-8b | Q8_0, 512 + 128 tokens", metric="prefill", median_us=40869.166, fit=fit,
+        noise_class="normal", pairs=4.25, smallest_visible=0.0243, false_alarms=1, splits=16,
+    )  # fmt: skip
+    fault = AaFault(kind="moved", label="matvec", reason="moved by more than 0.7%")
+    result = AaResult(
+        started=TIME, command="zeroulp aa rows.toml", device="cuda", gpu=machine(True, {}).gpu, tree="f00d",
+        version="1", processes=8, owed=1, timed=True, rows=(row,), canaries=(CanaryNoise(name="matvec", fit=fit),),
+        faults=(fault,) if moved else (), notes=(), seconds=9.0, exit_code=3 if moved else 0, headline="as it was",
+    )  # fmt: skip
+    folder.mkdir()
+    write_record(folder / RESULT, result)
+    return folder
+
+
+def test_runs_against_themselves_are_one_table(tmp_path: Path, rows: Path) -> None:
+    text = figures([noisy(tmp_path / "first", moved=False), rows, noisy(tmp_path / "second", moved=True)])
+    found = [line for line in text.splitlines() if "512 + 128 tokens" in line]
+    assert found == [found[0]] * 2
+    assert "| prefill | 40,869.2 | 0.46 % (0.23 % to 1.19 %) | normal | 4.2 | 2.4 % | 1 of 16 |" in found[0]
+    assert found[0].count(" | ") == 7
+    assert text.count("process noise (95 %) | class") == 1
+    assert text.count("as it was") == text.count("zeroulp aa rows.toml") == 2
+    canaries = [line for line in text.splitlines() if line.startswith("| matvec |")]
+    assert [line.rpartition("% to 1.19 %) | ")[2] for line in canaries] == ["at rest |", "moved |"]
+    assert text.index("2 rows proven") < text.index("40,869.2")
 
 
 def test_kernels_of_a_step(kernels: Path) -> None:

@@ -101,8 +101,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="group-launcher-takes-every-residual-for-a-bias",
         file="engine/ops/matmul_group.py",
-        old='int32(op, "stride", weight.rows if whole else 0)',
-        new='int32(op, "stride", 0)',
+        old='int32(OP, "stride", weight.rows if whole else 0)',
+        new='int32(OP, "stride", 0)',
         checks=(f"{_KERNELS}matmul_group.py::test_widths[{{device}}-types0-704-3-None]",),
     ),
     Fault(
@@ -115,8 +115,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gate-and-up-change-places",
         file="engine/kernels/matmul_swiglu.cu",
-        old="return {s < 2 ? gate : up, item / bands, s % 2};",
-        new="return {s < 2 ? up : gate, item / bands, s % 2};",
+        old="return {s < 2 ? gate : up, unit_of(item, bands), s % 2};",
+        new="return {s < 2 ? up : gate, unit_of(item, bands), s % 2};",
         checks=(f"{_KERNELS}matmul_swiglu.py::test_types[{{device}}-Q4_K]",),
     ),
     Fault(
@@ -158,8 +158,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="few-forgets-the-room-of-the-sums",
         file="engine/ops/_few.py",
-        old="fixed + n * activations + 2 * sums <= room",
-        new="fixed + n * activations <= room",
+        old="fixed + n * activations + 2 * sums <= SHARED",
+        new="fixed + n * activations <= SHARED",
         checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_of_any_width_find_room[{{device}}-Q4_K-1]",),
     ),
     Fault(
@@ -182,6 +182,65 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         old="b.x.rows(first, first + rows), w.output_norm",
         new="b.x.rows(0, rows), w.output_norm",
         checks=("suites/prefill/test_batched.py::test_only_the_last_row_is_asked_for[{device}-7]",),
+    ),
+    Fault(
+        name="group-gemm-adds-row-0-to-all",
+        file="engine/kernels/gemm.cuh",
+        old="of.added[row * of.stride + output]",
+        new="of.added[output]",
+        checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K-70]",),
+    ),
+    Fault(
+        name="group-gemm-takes-the-type-of-the-first-for-all",
+        file="engine/kernels/gemm.cuh",
+        old="if (!SAME<First, Last> && work.is_last(item))",
+        new="if (!SAME<First, Last> && work.is_last(item - 1))",
+        checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K+Q4_K+Q6_K-70]",),
+    ),
+    Fault(
+        name="fused-norm-of-many-rows-folds-half-of-a-row",
+        file="engine/kernels/rms_norm_quantize.cu",
+        old="norm_and_quantize<256>(codes, scales, sums, x, weight, rows, dim, padded, eps);",
+        new="norm_and_quantize<256>(codes, scales, sums, x, weight, rows, dim / 64 * 32, padded, eps);",
+        checks=(f"{_KERNELS}rms_norm_quantize.py::test_many_rows[{{device}}-(129, 1056)-None]",),
+    ),
+    Fault(
+        name="gated-rows-lose-the-second-of-a-warps-chunks",
+        file="engine/kernels/swiglu_quantize.cu",
+        old="first < items; first += AHEAD * stride)",
+        new="first < items; first += (AHEAD + 1) * stride)",
+        checks=(f"{_KERNELS}swiglu_quantize.py::test_shapes[{{device}}-(19, 1056)-3]",),
+    ),
+    Fault(
+        name="gated-rows-launcher-swaps-gate-and-up",
+        file="engine/ops/swiglu_quantize.py",
+        old="out.sums, gate, up, *sizes",
+        new="out.sums, up, gate, *sizes",
+        checks=(f"{_KERNELS}swiglu_quantize.py::test_shapes[{{device}}-(5, 288)-None]",),
+    ),
+    Fault(
+        name="a-pass-of-many-rows-gates-by-up",
+        file="engine/families/qwen3_fused.py",
+        old="swiglu_quantize(stream, gate, up, out=out)",
+        new="swiglu_quantize(stream, up, gate, out=out)",
+        checks=("suites/families/test_fused.py::test_many_rows[{device}-Q8_0-70]",),
+    ),
+    Fault(
+        name="wide-heads-take-the-kernel-of-narrow-ones",
+        file="engine/ops/heads_append.py",
+        old="for width in WIDEST if head_dim <= width)",
+        new="for width in WIDEST if head_dim <= 2 * width)",
+        checks=(f"{_KERNELS}heads_append.py::test_shapes[{{device}}-(2, 8, 4, 256, 128, 5, 3)-float32-None]",),
+    ),
+    Fault(
+        name="notes-of-gated-rows-bear-the-name-of-up",
+        file="engine/points.py",
+        old=', "swiglu_quantize": "swiglu",',
+        new=",",
+        checks=(
+            "suites/graph_replay/test_tape.py::"
+            "test_a_fused_pass_of_many_rows_leaves_the_notes_of_single_operations[{device}-Q8_0]",
+        ),
     ),
     Fault(
         name="fused-steps-forget-the-residual",

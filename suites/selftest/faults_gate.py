@@ -5,6 +5,7 @@ from __future__ import annotations
 from suites.selftest.planting import Fault
 
 _FAKES = "suites/harness/gate_fakes.py"
+_GATE_NOISE = "suites/harness/test_gate_noise.py::"
 _GATE = "suites/harness/test_gate.py::"
 _HOLES = "suites/harness/test_gate_holes.py::"
 _RUNS = "suites/harness/test_gate_runs.py::"
@@ -100,6 +101,20 @@ GATE_FAULTS: tuple[Fault, ...] = (
         old="if self.confirmation.still and confirms(again.logs, again.differences_us, self.policy):",
         new="if self.confirmation.still:",
         checks=(f"{_GATE}test_a_slowdown_that_does_not_repeat_is_visible_and_neutral",),
+    ),
+    Fault(
+        name="pairs-are-spent-on-a-time-that-is-ungateable",
+        file="harness/gate/pairs.py",
+        old="worth = [metric for metric in TIME_METRICS if noise.get((row.row.key, metric)) != UNGATEABLE]",
+        new="worth = TIME_METRICS",
+        checks=(f"{_GATE_NOISE}test_a_time_that_is_known_to_be_ungateable_asks_for_no_more_pairs",),
+    ),
+    Fault(
+        name="a-time-that-is-ungateable-is-slower",
+        file="harness/gate/verdicts.py",
+        old="ungateable = self.noise.get((row.row.key, metric)) == UNGATEABLE",
+        new="ungateable = False",
+        checks=(f"{_GATE_NOISE}test_the_noise_class_is_shown_and_an_ungateable_row_is_never_slower",),
     ),
     Fault(
         name="a-moved-canary-ignored",

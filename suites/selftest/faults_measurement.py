@@ -86,6 +86,20 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_PROOF}test_an_engine_that_was_right_before_is_asked_again",),
     ),
     Fault(
+        name="a-twin-of-other-tokens-stands-for-a-row",
+        file="harness/proof.py",
+        old="asked = (tuple(sorted(toggles.items())), tuple(map(int, self._tokens.ids)), self._tokens.tail)",
+        new="asked = tuple(sorted(toggles.items()))",
+        checks=(f"{_PROOF}test_twins_that_are_known_are_not_opened_again_and_still_compared",),
+    ),
+    Fault(
+        name="other-logits-are-vouched-for-as-well",
+        file="harness/adapters/engine.py",
+        old="if asked in self._vouched and compare(logits, self._vouched[asked][0]).same:",
+        new="if asked in self._vouched:",
+        checks=(f"{_PROCESS}test_logits_that_differ_from_those_the_oracle_vouched_for_are_not_vouched_for",),
+    ),
+    Fault(
         name="a-cached-result-is-returned",
         file="harness/adapters/oracle.py",
         old="key = json.dumps([sha256, tokens.tolist(), kv, code_hash(ORACLE_CODE)])",
@@ -102,8 +116,8 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="proven-only-before-the-timed-loop",
         file="harness/proven.py",
-        old='proof=(*before, *deep, *prover.checks("after")),',
-        new="proof=tuple(before),",
+        old='proof = (*before, *deep, *prover.checks("after"))',
+        new="proof = tuple(before)",
         checks=(f"{_ROW}test_a_row_is_proven_before_and_after_at_every_position[on-batched-f16]",),
         origin="9",
     ),
@@ -170,8 +184,8 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="decode-is-timed-from-the-end-of-the-prompt",
         file="harness/measure.py",
-        old="_stand_at(engine, len(tokens) + (shape.generated - run) // 2, tokens)",
-        new="_stand_at(engine, len(tokens), tokens)",
+        old="engine.truncate(len(tokens) + (shape.generated - run) // 2)",
+        new="engine.truncate(len(tokens))",
         checks=(f"{_MEASURE}test_a_sample_of_decode_is_a_short_run_in_the_middle_of_the_answer",),
     ),
     # ---- where it runs ----

@@ -5,6 +5,7 @@ from __future__ import annotations
 from suites.selftest.planting import Fault
 
 _KERNELS = "suites/kernels/test_"
+_TRUNCATE = "suites/graph_replay/test_truncate.py::"
 
 NUMERICS_FAULTS: tuple[Fault, ...] = (
     Fault(
@@ -24,11 +25,18 @@ NUMERICS_FAULTS: tuple[Fault, ...] = (
         origin="29",
     ),
     Fault(
+        name="a-truncation-leaves-the-position-on-the-device",
+        file="engine/session.py",
+        old="        self._buffers.position.write(np.array([length], np.int32))\n",
+        new="",
+        checks=(f"{_TRUNCATE}test_greedy_steps_go_on_from_there_with_the_token_of_the_last_step[{{device}}-on]",),
+    ),
+    Fault(
         name="a-position-stays-behind-a-truncation",
         file="engine/session.py",
         old="        self._length = length\n",
         new="        self._length = min(length + 1, self._length)\n",
-        checks=("suites/graph_replay/test_truncate.py::test_what_was_forgotten_leaves_no_trace[{device}-on]",),
+        checks=(f"{_TRUNCATE}test_what_was_forgotten_leaves_no_trace[{{device}}-on]",),
         origin="32",
     ),
     Fault(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from suites.selftest.planting import Fault
 
 _STATISTICS = "harness/statistics.py"
+_CANARY_RULE = "harness/canary_rule.py"
+_CANARIES = "suites/harness/test_canary_rule.py::"
 _RULES = "suites/harness/test_statistics.py::"
 _RATES = "suites/harness/test_gate_statistics.py::"
 _NOISE = "suites/harness/test_noise.py::"
@@ -62,10 +64,31 @@ STATISTICS_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="a-canary-has-to-move-tenfold",
-        file=_STATISTICS,
-        old="still = abs(math.expm1(judgement.mean)) <= policy.canary",
-        new="still = abs(math.expm1(judgement.mean)) <= 10 * policy.canary",
-        checks=(f"{_RULES}test_a_canary_that_moves_or_is_judged_to_differ_is_told",),
+        file=_CANARY_RULE,
+        old="limit = math.log1p(policy.canary)",
+        new="limit = math.log1p(10 * policy.canary)",
+        checks=(f"{_CANARIES}test_a_shift_of_every_process_has_moved",),
+    ),
+    Fault(
+        name="one-slow-process-moves-a-canary",
+        file=_CANARY_RULE,
+        old="small = np.abs(np.median(_differences(base, head), axis=1)) <= limit",
+        new="small = np.abs(_differences(base, head).mean(axis=1)) <= limit",
+        checks=(f"{_CANARIES}test_the_canaries_of_h200s_at_rest_stop_few_gates",),
+    ),
+    Fault(
+        name="a-canary-moves-without-its-fastest-process",
+        file=_CANARY_RULE,
+        old="fastest = np.abs(head.min(axis=1) - base.min(axis=1)) <= limit",
+        new="fastest = np.zeros(len(base), dtype=np.bool_)",
+        checks=(f"{_CANARIES}test_what_slows_some_processes_of_four_is_no_change_between_the_arms",),
+    ),
+    Fault(
+        name="ranks-of-a-canary-are-not-looked-at",
+        file=_CANARY_RULE,
+        old="moved: NDArray[np.bool_] = ~(small | (fastest & unshown))",
+        new="moved: NDArray[np.bool_] = ~(small | fastest)",
+        checks=(f"{_CANARIES}test_what_slows_most_of_an_arm_and_none_of_the_other_has_moved",),
     ),
     Fault(
         name="a-nan-is-a-time",

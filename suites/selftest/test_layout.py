@@ -17,7 +17,7 @@ import suites
 ROOT = Path(engine.__file__).parent.parent
 PACKAGES = (reference, engine, harness, suites, reports)
 SHARED = {"checks", "activations", "matmul"}  # engine/ops modules that serve several ops
-SPECIAL_KERNELS = {"ceilings"}  # measures the machine, no op of a model
+SPECIAL_KERNELS = {"ceilings", "repack"}  # what measures the machine or brings weights to it: no op of a model
 
 
 def _stems(folder: str, pattern: str) -> set[str]:

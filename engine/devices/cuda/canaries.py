@@ -40,14 +40,15 @@ class Canaries:
         self._graph = capture.graph
 
     def works(self) -> Mapping[str, CanaryWork]:
+        """In the order to be run: behind the others a node of the graph takes 0.75 us on an H200, before them 0.57."""
         return {
+            "empty_graph": CanaryWork(run=self._graph.launch, bytes=0),
             "copy": CanaryWork(
                 run=lambda: self._launch("copy_all", self._target, self._source, self._pieces), bytes=2 * self.bytes
             ),
             "matvec": CanaryWork(
                 run=lambda: self._launch("read_all", self._sum, self._source, self._pieces), bytes=self.bytes
             ),
-            "empty_graph": CanaryWork(run=self._graph.launch, bytes=0),
         }
 
     def close(self) -> None:

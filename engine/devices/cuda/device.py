@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from engine.arena import require_free
-from engine.device import BLOCK_SHARED, Buffer, CaptureError, DeviceError, DeviceName
+from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.cuda.cubins import Cubins
 from engine.devices.cuda.kernels import Kernels
+from engine.devices.cuda.lane import CudaLane
 from engine.devices.cuda.memory import Block, CudaBuffer
 from engine.devices.cuda.nvrtc import KERNELS, OPTIONS, PORTABLE, read_sources
 from engine.devices.cuda.stream import CudaStream
@@ -45,7 +46,7 @@ class CudaDevice:
             has, needs = ("{}.{}".format(*pair) for pair in (self.capability, MINIMUM_CAPABILITY))
             raise NoDevice(f"device cuda: {self._gpu} has compute capability {has}, at least {needs} is needed")
         self.multiprocessors = int(properties["multiProcessorCount"])
-        self.shared_bytes = int(properties["sharedMemPerMultiprocessor"])
+        self.shared_limit = int(properties["sharedMemPerBlockOptin"])
         self.l2_bytes = int(properties["l2CacheSize"])
         self._pool = cuda.cupy.cuda.MemoryPool()
         self.portable = portable
@@ -108,6 +109,17 @@ class CudaDevice:
     def stream(self, *, pdl: bool = False, grid_limit: int | None = None, portable: bool = False) -> CudaStream:
         return CudaStream(self, pdl=pdl, grid_limit=grid_limit, portable=portable or self.portable)
 
+    def lane(self, nbytes: int, name: str) -> CudaLane:
+        return CudaLane(self, nbytes, name)
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        self.refuse_during_capture("a wait for all work")
+        runtime = self.cuda.cupy.cuda.runtime
+        try:
+            runtime.deviceSynchronize()
+        except runtime.CUDARuntimeError as error:
+            raise DeviceError(f"cuda: a kernel failed: {error}") from None
+
     def kernels(self, *, portable: bool) -> Kernels:
         return self._set(portable)[1]
 
@@ -117,7 +129,7 @@ class CudaDevice:
             cubins = Cubins(
                 self._sources, architecture=self.architecture, cache_dir=self._cache_dir, options=options
             )  # fmt: skip
-            self._sets[portable] = cubins, Kernels(self.cuda, cubins, shared_limit=self.shared_bytes - BLOCK_SHARED)
+            self._sets[portable] = cubins, Kernels(self.cuda, cubins, self.shared_limit)
         return self._sets[portable]
 
     def used_bytes(self) -> int:

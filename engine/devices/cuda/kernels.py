@@ -29,13 +29,16 @@ _KINDS: dict[type, tuple[str, int]] = {
 
 
 class Kernel:
-    """One kernel, ready to launch. Its argument block is written anew by every launch; the driver copies it."""
+    """One kernel, ready to launch. Its argument block is written anew by every launch; the driver copies it.
+
+    shared_limit: bytes of shared memory of a block. Above 48 KiB a kernel has to opt in, and each does, to all of them.
+    """
 
     def __init__(self, cuda: Cuda, function: Any, name: str, shared_limit: int) -> None:
         driver = cuda.driver
-        self._shared_limit = shared_limit
         self.function = function
         self.name = name  # module.kernel
+        self.shared_limit = shared_limit
         attribute = driver.CUfunction_attribute
         self.max_threads = int(self._attribute(driver, attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK))
         self.static_shared = int(self._attribute(driver, attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES))
@@ -65,10 +68,10 @@ class Kernel:
             raise LaunchError(f"{self.name}: block {block}, expected a multiple of 32 up to {self.max_threads}")
         if not 1 <= grid < 2**31:
             raise LaunchError(f"{self.name}: a grid of {grid} blocks")
-        if shared < 0 or shared + self.static_shared > self._shared_limit:
+        if shared < 0 or shared + self.static_shared > self.shared_limit:
             raise LaunchError(
                 f"{self.name}: {shared} bytes of dynamic and {self.static_shared} of static shared memory, "
-                f"a block has {self._shared_limit}"
+                f"a block has {self.shared_limit}"
             )
 
     def _packer(self, kinds: tuple[type, ...]) -> struct.Struct:
@@ -92,12 +95,9 @@ class Kernel:
 
 
 class Kernels:
-    """Kernels by (module, kernel), loaded at first use and kept until `close`.
+    """Kernels by (module, kernel), loaded at first use and kept until `close`."""
 
-    shared_limit: bytes of shared memory of a block; above 48 KiB every kernel opts in.
-    """
-
-    def __init__(self, cuda: Cuda, cubins: Cubins, *, shared_limit: int) -> None:
+    def __init__(self, cuda: Cuda, cubins: Cubins, shared_limit: int) -> None:
         self._cuda = cuda
         self._shared_limit = shared_limit
         self._cubins = cubins

@@ -6,7 +6,7 @@ import ctypes
 import math
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,12 +16,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from engine.device import BLOCK_SHARED, Buffer, CaptureError, DeviceError, DeviceName
+from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.errors import AccessFault, GuardDamage, KernelFault
 from engine.devices.host import native, reports
 from engine.devices.host.arena import Arena, Place, physical_bytes
 from engine.devices.host.arguments import MAX_SHARED, Launch
 from engine.devices.host.build import Builder, default_cache_dir
+from engine.devices.host.lane import HostLane
 from engine.devices.host.memory import Allocation, HostBuffer
 from engine.devices.host.module import KernelModule, LoadedModule, Worker
 from engine.devices.host.stream import HostStream
@@ -113,12 +114,12 @@ class HostDevice:
         return False
 
     @property
-    def multiprocessors(self) -> int:
-        return self._multiprocessors
+    def shared_limit(self) -> int:
+        return MAX_SHARED
 
     @property
-    def shared_bytes(self) -> int:
-        return MAX_SHARED + BLOCK_SHARED  # as GPUs that have least
+    def multiprocessors(self) -> int:
+        return self._multiprocessors
 
     @property
     def alignment(self) -> int:
@@ -157,6 +158,18 @@ class HostDevice:
         stream = HostStream(self, grid_limit)
         self._streams.add(stream)
         return stream
+
+    def lane(self, nbytes: int, name: str) -> HostLane:
+        return HostLane(self, nbytes, name)
+
+    def settle(self, buffers: Iterable[Buffer]) -> None:
+        self._refuse_during_capture("a wait for all work")
+        for buffer in buffers:
+            if not isinstance(buffer, HostBuffer) or buffer.device is not self:
+                raise DeviceError(f"settling '{buffer.name}': not a buffer of this device")
+            if self._mode == "check":
+                number = ctypes.c_uint32(buffer.allocation.place.number)
+                self._workers[0].library.simt_check_settle(number)
 
     def used_bytes(self) -> int:
         return self._arena.used

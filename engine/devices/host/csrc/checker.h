@@ -3,8 +3,8 @@
 // full __syncwarp; shuffles order nothing. What a block did before it came to a counter (last_to_arrive; the barrier
 // before it counts) is ordered before what the last one there does after its next barrier.
 // Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait
-// a thread writes no device memory and reads none that any kernel ever wrote, and some thread of a launch waits (else it
-// could end before the launch that it depends on).
+// a thread writes no device memory and reads none that any kernel ever wrote, unless it was settled since; and some thread
+// of a launch waits (else it could end before the launch that it depends on).
 #pragma once
 namespace simt {
 
@@ -297,6 +297,8 @@ SIMT_EXPORT void simt_check_allocate(char* start, uint64_t bytes, uint32_t alloc
 SIMT_EXPORT void simt_check_define(char* start, uint64_t bytes) {
   for (uint64_t i = 0; i < bytes; i++) simt::ck.global[start - simt::ck.arena + i].defined = 1;
 }
+// What kernels wrote to the allocation before is from now on as if the host had: no launch can overlap with theirs.
+SIMT_EXPORT void simt_check_settle(uint32_t allocation) { simt::ck.written[allocation] = 0; }
 SIMT_EXPORT int simt_check_reports(simt::Report* out, int capacity) {
   const int n = simt::ck.reports < capacity ? simt::ck.reports : capacity;
   memcpy(out, simt::ck.report, sizeof(simt::Report) * n);
