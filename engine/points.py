@@ -20,6 +20,7 @@ CACHES = ("keys", "values")
 _OUTPUTS = {
     "advance": 4,
     "argmax": 3,
+    "attention_combine_quantize": 3,
     "attention_split": 3,
     "attention_step": 10,
     "heads_append": 3,
@@ -35,7 +36,9 @@ _PRODUCTS = {
     "output": "logits", "token_embd": "logits",
 }  # fmt: skip
 _RESIDUALS = {"attn_output": "attn_residual", "ffn_down": "ffn_residual", "down": "ffn_residual"}
-_MADE = {"attention_step": "attention", "matmul_swiglu": "swiglu", "swiglu_quantize": "swiglu"}  # not from a source
+_MADE = {  # not from a source
+    "attention": "attention", "attention_step": "attention", "matmul_swiglu": "swiglu", "swiglu_quantize": "swiglu",
+}  # fmt: skip
 _ROTATED = {"qk_norm": "_norm", "rope": "_rope", "heads_append": "_rope"}
 _QUANTIZED = ("codes", "scales", "sums")
 _NUMBERED = re.compile(r"^(?:blk|keys|values)\.(\d+)")

@@ -14,7 +14,7 @@ from engine.families.qwen3 import Buffers, Layer, Weights
 from engine.ops._few import ROWS as FEW_ROWS
 from engine.ops.activations import Activations, activations
 from engine.ops.add import add
-from engine.ops.attention import attention
+from engine.ops.attention import attention, quantizes
 from engine.ops.attention_step import NewHeads, attention_step, takes_heads
 from engine.ops.heads_append import heads_append
 from engine.ops.heads_append import takes_heads as takes_new_heads
@@ -102,15 +102,21 @@ def _attended(stream: Stream, b: Buffers, new: NewHeads, i: int, consumer: Weigh
     rows, _, head_dim = new.q.shape
     scale = np.float32(1.0 / np.sqrt(np.float64(head_dim)))
     attended = b.attended.rows(0, rows)
+    quantized = None
+    if consumer.quantized and quantizes(rows, head_dim):
+        quantized = b.quantized.view(rows, padded(attended.shape[1]))
     if rows == 1 and takes_heads(head_dim):
-        quantized = b.quantized.view(rows, padded(attended.shape[1])) if consumer.quantized else None
         attention_step(
             stream, new, b.cos, b.sin, b.position, eps=eps, scale=scale, keys=b.keys[i], values=b.values[i],
             scratch=b.scratch, arrivals=b.arrivals, out=quantized or attended,
         )  # fmt: skip
         return Activations(values=attended, quantized=quantized)
     _append(stream, b, new, i, eps=eps)
-    attention(stream, new.q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=attended)
+    attention(
+        stream, new.q, b.keys[i], b.values[i], b.position, scale=scale, scratch=b.scratch, out=quantized or attended
+    )
+    if quantized is not None:
+        return Activations(values=attended, quantized=quantized)
     return activations(stream, attended, (consumer,), scratch=b.quantized)
 
 

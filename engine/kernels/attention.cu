@@ -3,6 +3,7 @@
 // Grid:     attention_split: one item per key head, split of 256 keys and tile of 4 or 8 queries, 288 threads; then
 //           attention_combine: one item per head of a row, a thread per value of a head. attention_prefill: one item
 //           per key head and tile of 64 queries, 128 threads, which takes all splits. A query is one head of one row.
+//           attention_combine_quantize is attention_combine, then quantize (NUMERICS 5).
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread.
 // Rounding: as in the formula.
 // Traffic:  visible keys and values once per tile of queries, q twice per tile and split; attention_prefill writes and
@@ -13,36 +14,21 @@
 #include "attention_split.cuh"
 
 // o: (rows, heads, splits, head_dim), m, l: (rows, heads, splits): only of splits with a visible key. q: (rows, heads,
-// head_dim); keys, values: (kv_heads, context, head_dim); position: (1,), that of row 0. _4, _8: queries of a tile.
+// head_dim); keys, values: (kv_heads, context, head_dim); position: (1,), that of row 0.
 extern "C" __global__ void __launch_bounds__(288)
-attention_split_f32_4(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
-                      const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
-  __shared__ SplitShared<4> shared;
-  attend_splits<float, 4>(shared, Partials{o, m, l}, q, keys, values, position,
-                          Step{rows, heads, kv_heads, head_dim, context}, scale);
-}
-extern "C" __global__ void __launch_bounds__(288)
-attention_split_f32_8(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
-                      const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+attention_split_f32(float* o, float* m, float* l, const float* q, const float* keys, const float* values,
+                    const int* position, int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
   __shared__ SplitShared<8> shared;
-  attend_splits<float, 8>(shared, Partials{o, m, l}, q, keys, values, position,
-                          Step{rows, heads, kv_heads, head_dim, context}, scale);
+  attend_splits<float>(shared, Partials{o, m, l}, q, keys, values, position,
+                       Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
 extern "C" __global__ void __launch_bounds__(288)
-attention_split_f16_4(float* o, float* m, float* l, const float* q, const unsigned short* keys,
-                      const unsigned short* values, const int* position, int rows, int heads, int kv_heads,
-                      int head_dim, int context, float scale) {
-  __shared__ SplitShared<4> shared;
-  attend_splits<unsigned short, 4>(shared, Partials{o, m, l}, q, keys, values, position,
-                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
-}
-extern "C" __global__ void __launch_bounds__(288)
-attention_split_f16_8(float* o, float* m, float* l, const float* q, const unsigned short* keys,
-                      const unsigned short* values, const int* position, int rows, int heads, int kv_heads,
-                      int head_dim, int context, float scale) {
+attention_split_f16(float* o, float* m, float* l, const float* q, const unsigned short* keys,
+                    const unsigned short* values, const int* position, int rows, int heads, int kv_heads, int head_dim,
+                    int context, float scale) {
   __shared__ SplitShared<8> shared;
-  attend_splits<unsigned short, 8>(shared, Partials{o, m, l}, q, keys, values, position,
-                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
+  attend_splits<unsigned short>(shared, Partials{o, m, l}, q, keys, values, position,
+                                Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
 
 // out: (rows, heads, head_dim); o, m, l as attention_split leaves them. The block has a thread per value of a head.
@@ -53,6 +39,28 @@ attention_combine(float* out, const float* o, const float* m, const float* l, co
   combine(shared, o, m, l, position, rows * heads, heads, head_dim, context, [&](int item, float value) {
     const int t = (int)threadIdx.x;
     if (t < head_dim) out[(long long)item * head_dim + t] = value;
+  });
+}
+
+// codes: (rows, padded), scales, sums: (rows, padded / 32), what lies past the heads becomes zero; the rest as above.
+// head_dim is a multiple of 32 and the number of threads.
+extern "C" __global__ void __launch_bounds__(256)
+attention_combine_quantize(signed char* codes, float* scales, float* sums, const float* o, const float* m, const float* l,
+                           const int* position, int rows, int heads, int head_dim, int context, int padded) {
+  __shared__ CombineShared shared;
+  combine(shared, o, m, l, position, rows * heads, heads, head_dim, context, [&](int item, float value) {
+    const int t = (int)threadIdx.x, head = item % heads;
+    const long long row = item / heads;
+    const auto put = [&](int col, const QuantizedValue& q) {
+      codes[row * padded + col] = q.code;
+      if (t % 32 == 0) {
+        scales[row * (padded / 32) + col / 32] = q.scale;
+        sums[row * (padded / 32) + col / 32] = q.sum;
+      }
+    };
+    put(head * head_dim + t, quantize_value(value));
+    if (head == heads - 1)
+      for (int col = heads * head_dim + t; col < padded; col += head_dim) put(col, QuantizedValue{0, 0.0f, 0.0f});
   });
 }
 

@@ -189,15 +189,12 @@ __device__ __forceinline__ void attend_split(SplitShared<M>& shared, const Parti
   __syncthreads();  // shared memory is written again for the next item
 }
 
-// All work items of attention_split; those without a visible key end at once.
+// All work items of M queries at position `start`; those without a visible key end at once.
 template <class Cell, int M>
-__device__ __forceinline__ void attend_splits(SplitShared<M>& shared, const Partials& out, const float* q,
-                                              const Cell* keys, const Cell* values, const int* position,
-                                              const Step& step, float scale) {
-  pdl_launch_dependents();
-  pdl_wait();
-  const int start = position[0], splits = (step.context + SPLIT - 1) / SPLIT;
-  const int tiles = (step.queries() + M - 1) / M;
+__device__ __forceinline__ void attend_tiles_of(SplitShared<M>& shared, const Partials& out, const float* q,
+                                                const Cell* keys, const Cell* values, int start, const Step& step,
+                                                float scale) {
+  const int splits = (step.context + SPLIT - 1) / SPLIT, tiles = (step.queries() + M - 1) / M;
   const int items = step.kv_heads * splits * tiles;
   for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x) {
     const int kv_head = item % step.kv_heads, tile = item / step.kv_heads % tiles;
@@ -205,4 +202,19 @@ __device__ __forceinline__ void attend_splits(SplitShared<M>& shared, const Part
     if (step.visible(min((tile + 1) * M, step.queries()) - 1, start, split * SPLIT) == 0) continue;
     attend_split<Cell, M>(shared, out, q, keys, values, start, step, scale, kv_head, split, tile);
   }
+}
+
+// All work items of attention_split: of 4 queries while there is a block for each, else of 8, which read a key half as often.
+template <class Cell>
+__device__ __forceinline__ void attend_splits(SplitShared<8>& shared, const Partials& out, const float* q,
+                                              const Cell* keys, const Cell* values, const int* position,
+                                              const Step& step, float scale) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const int start = position[0], seen = min(start + step.rows, step.context);
+  const int items = step.kv_heads * ((seen + SPLIT - 1) / SPLIT) * ((step.queries() + 3) / 4);
+  if (items <= (int)gridDim.x || step.queries() <= 4)
+    attend_tiles_of<Cell, 4>(reinterpret_cast<SplitShared<4>&>(shared), out, q, keys, values, start, step, scale);
+  else
+    attend_tiles_of<Cell, 8>(shared, out, q, keys, values, start, step, scale);
 }

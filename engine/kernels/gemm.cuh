@@ -212,9 +212,6 @@ __device__ __forceinline__ void gemm_item(GemmStage<Op>* stages, const Activatio
               [&](float value, long long row, int output) { of.y[row * of.outputs + output] = value; });
 }
 
-template <class A, class B> static constexpr bool SAME = false;
-template <class A> static constexpr bool SAME<A, A> = true;
-
 // All products on one block; shared: two stages of the larger type.
 template <class First, class Last>
 __device__ __forceinline__ void gemm_products(unsigned char* shared, const Activations& x, const Product& a,

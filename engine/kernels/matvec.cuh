@@ -136,14 +136,15 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
 }
 
 // The ring of a warp, at most MOST steps deep, and its walk over the steps to ask for: items by grid stride, in each the
-// columns of one strip ascending, every `stride`-th step. Work: what a block works on, as in products.cuh.
-template <class Work, int MOST = 3> struct Ring {
+// columns of one strip ascending, every `stride`-th step. Work: what a block works on, as in products.cuh. OTHERS: copies of
+// a lane that are no weights.
+template <class Work, int MOST = 3, int OTHERS = 0> struct Ring {
   using First = Step<typename Work::First>;
   using Last = Step<typename Work::Last>;
   static constexpr int BYTES = First::BYTES > Last::BYTES ? First::BYTES : Last::BYTES;
   static constexpr int LEAST = First::DEPTH < Last::DEPTH ? First::DEPTH : Last::DEPTH, DEPTH = LEAST < MOST ? LEAST : MOST;
   static constexpr int COPIES = First::COPIES > Last::COPIES ? First::COPIES : Last::COPIES;
-  AsyncCopies<DEPTH * COPIES> copies;
+  AsyncCopies<DEPTH * COPIES + OTHERS> copies;
   unsigned char* slots;
   const unsigned char* from;
   int item, step, half;

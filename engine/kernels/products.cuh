@@ -10,6 +10,10 @@ struct Product {
   int outputs, stride;
 };
 
+// Whether two types are one.
+template <class A, class B> static constexpr bool SAME = false;
+template <class A> static constexpr bool SAME<A, A> = true;
+
 // Products a and b have weights of type First, product c of Last. Items are (strips x 16 outputs of one, 1 band of rows).
 template <class First_, class Last_> struct Products {
   using First = First_;
@@ -28,7 +32,8 @@ template <class First_, class Last_> struct Products {
     items_b = items_a + (b.outputs + outputs - 1) / outputs * bands;
     items = items_b + (c.outputs + outputs - 1) / outputs * bands;
   }
-  __device__ __forceinline__ bool is_last(int item) const { return item >= items_b; }
+  // Of one type alone: never, so that there is one piece of code.
+  __device__ __forceinline__ bool is_last(int item) const { return !SAME<First, Last> && item >= items_b; }
   __device__ __forceinline__ Product of(int item) const { return item < items_a ? a : item < items_b ? b : c; }
   __device__ __forceinline__ int within(int item) const {
     return item - (item < items_a ? 0 : item < items_b ? items_a : items_b);

@@ -74,6 +74,7 @@ template <int PIECES_> struct ScaledTile {
   template <class Row> static __device__ __forceinline__ Header header(const Row& row) {
     return {row.template tail<uint2>()};
   }
+  static __device__ __forceinline__ Header chunk(const Header& header, int) { return header; }
   using Pair = Header;
   static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) {
     return header(TileRow<ScaledTile>{tile, row});
@@ -132,16 +133,26 @@ template <int PIECES_> struct OffsetTile {
   template <class Row> static __device__ __forceinline__ Header header(const Row& row) { return {row.piece(0)}; }
   using Pair = Header;
   static __device__ __forceinline__ Pair pair(const unsigned char* tile, int row, int) { return {load_piece(tile, 0, row)}; }
+  // A header whose first chunk is chunk c of this one.
+  static __device__ __forceinline__ Header chunk(const Header& header, int c) {
+    return {make_uint4(header.words.x, scales(header, c), minima(header, c), 0)};
+  }
   // Scales 0 .. 3 are the low six bits of bytes 0 .. 3, minima 0 .. 3 those of bytes 4 .. 7; scales 4 .. 7 are the low
   // nibbles of bytes 8 .. 11 under the upper two bits of bytes 0 .. 3, minima 4 .. 7 the high ones under those of 4 .. 7.
-  static __device__ __forceinline__ Scale scale(const Header& header, int block) {
+  static __device__ __forceinline__ unsigned scales(const Header& header, int c) {
     const uint4& h = header.words;
-    const bool first = block < CHUNK_BLOCKS;
-    const unsigned scales = first ? h.y & 0x3f3f3f3fu : (h.w & 0x0f0f0f0fu) | ((h.y >> 2) & 0x30303030u);
-    const unsigned minima = first ? h.z & 0x3f3f3f3fu : ((h.w >> 4) & 0x0f0f0f0fu) | ((h.z >> 2) & 0x30303030u);
-    const int i = block % CHUNK_BLOCKS;
-    const float d = half_to_float((unsigned short)h.x), dmin = half_to_float((unsigned short)(h.x >> 16));
-    return {__fmul_rn(d, __int2float_rn(byte_of(scales, i))), __fmul_rn(dmin, __int2float_rn(byte_of(minima, i)))};
+    return c == 0 ? h.y & 0x3f3f3f3fu : (h.w & 0x0f0f0f0fu) | ((h.y >> 2) & 0x30303030u);
+  }
+  static __device__ __forceinline__ unsigned minima(const Header& header, int c) {
+    const uint4& h = header.words;
+    return c == 0 ? h.z & 0x3f3f3f3fu : ((h.w >> 4) & 0x0f0f0f0fu) | ((h.z >> 2) & 0x30303030u);
+  }
+  static __device__ __forceinline__ Scale scale(const Header& header, int block) {
+    const unsigned halves = header.words.x;
+    const int c = block / CHUNK_BLOCKS, i = block % CHUNK_BLOCKS;
+    const float d = half_to_float((unsigned short)halves), dmin = half_to_float((unsigned short)(halves >> 16));
+    return {__fmul_rn(d, __int2float_rn(byte_of(scales(header, c), i))),
+            __fmul_rn(dmin, __int2float_rn(byte_of(minima(header, c), i)))};
   }
   // The nibbles of all blocks come first, then one piece of fifth bits for each chunk.
   static __device__ __forceinline__ int piece(int chunk, int i) {
@@ -194,6 +205,10 @@ struct Q6_K {
   };
   template <class Row> static __device__ __forceinline__ Header header(const Row& row) {
     return {row.piece(SCALES), row.template tail<unsigned short>()};
+  }
+  static __device__ __forceinline__ Header chunk(const Header& header, int c) {
+    const uint4& s = header.scales;
+    return {make_uint4(c == 0 ? s.x : s.z, c == 0 ? s.y : s.w, 0, 0), header.d};
   }
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
     return scale(Pair{word_of(header.scales, block / 2), header.d}, block);

@@ -27,21 +27,22 @@ def strips_of(cols: int) -> int:
 def geometry(
     stream: Stream, op: str, types: Sequence[str], rows: int, cols: int, *, strips: int, items: int
 ) -> Geometry:
-    """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each."""
+    """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each.
+
+    The span is all columns, or two rounds, or 0 where there is only room for one and for its sums.
+    """
     blocks(items)  # refuses more than a kernel can count
-    most = min(rows, ROWS)
-    ring = WARPS * DEPTH * max(map(step_bytes, types))
+    most, apart = min(rows, ROWS), WARPS // strips
     terms = 2 if MINIMA.intersection(types) else 1  # scales, and sums where a type has minima
-    pads = most * (CODES_PAD + terms * TERMS_PAD)
-    sums = STEP_COLS // CHUNK * (strips * STRIP_ROWS * 4 + SUMS_PAD)
-    per_step = most * (STEP_COLS + STEP_COLS // BLOCK * 4 * terms + sums)
-    steps = -(-cols // STEP_COLS)
-    if ring + pads + steps * per_step > SHARED:
-        apart = WARPS // strips  # steps of a strip that its warps take at a time
-        steps = (SHARED - ring - pads) // per_step // apart * apart
+    fixed = WARPS * DEPTH * max(map(step_bytes, types)) + most * (CODES_PAD + terms * TERMS_PAD)
+    activations = most * apart * (STEP_COLS + STEP_COLS // BLOCK * 4 * terms)  # of a round
+    sums = most * apart * STEP_COLS // CHUNK * (strips * STRIP_ROWS * 4 + SUMS_PAD)
+    rounds = -(-cols // (STEP_COLS * apart))
+    choices = (rounds, 2) if bands(rows) == 1 else (2,)  # rounds whose activations a block holds, the first that fits
+    held = next((n for n in choices if fixed + n * activations + 2 * sums <= SHARED), 0)
     return Geometry(
         grid=max(1, min(items, RESIDENT * stream.device.multiprocessors)),
-        shared=ring + pads + steps * per_step,
+        shared=fixed + max(held, 1) * activations + (2 if held else 1) * sums,
         strips=strips,
-        span=int32(op, "span", steps * STEP_COLS),
+        span=int32(op, "span", held * apart * STEP_COLS),
     )

@@ -1,4 +1,4 @@
-"""Launches attention (engine/kernels/attention.cu, NUMERICS 10)."""
+"""Launches attention (engine/kernels/attention.cu, NUMERICS 10 and 5)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from engine.device import Buffer, KernelArgument, Stream
 from engine.ops.checks import blocks, int32, refuse, require
+from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 
 SPLIT = 256  # keys of a split
+SPLIT_TILE = 4  # queries of an item, at least
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
 PREFILL_TILE = 64  # queries of a block
@@ -89,6 +91,10 @@ class Step:
         """Queries that read one key head: a query is one head of one row."""
         return self.rows * (self.heads // self.kv_heads)
 
+    def combined(self) -> tuple[KernelArgument, ...]:
+        """The sizes that the end of the split way takes."""
+        return np.int32(self.rows), np.int32(self.heads), np.int32(self.head_dim), np.int32(self.context)
+
     def inputs(self) -> tuple[KernelArgument, ...]:
         sizes = {"rows": self.rows, "heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
         counts = [int32("attention", name, size) for name, size in (*sizes.items(), ("context", self.context))]
@@ -104,21 +110,35 @@ def attention(
     *,
     scale: np.float32,
     scratch: Scratch,
-    out: Buffer,
+    out: Buffer | Quantized,
     variant: Variant = "auto",
 ) -> None:
     """q (rows, heads, head_dim) over keys and values (kv_heads, context, head_dim) -> out (rows, heads * head_dim).
 
+    The 8-bit form, if `out` is that, is for steps that `quantizes` takes, and not by "prefill".
     q and out are float32, the caches float32 or float16, position is (1,) int32: row r sees the keys 0 .. position + r.
     `variant` chooses the way: "split" spreads the splits of a few rows over the device and needs room in `scratch`,
     "prefill" works on tiles of rows; "auto" takes "split" for up to SPLIT_ROWS rows. All give the same bits.
     """
     step = _checked(q, keys, values, position, scale)
+    prefill = variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS)
+    if isinstance(out, Quantized):
+        if prefill or not quantizes(step.rows, step.head_dim):
+            raise refuse("attention", f"no 8-bit form of {step.rows} rows of heads of {step.head_dim} values")
+        _split(stream, step, scratch)
+        _combine_quantize(stream, step, scratch, out)
+        return
     require("attention", "out", out, (step.rows, step.heads * step.head_dim), np.float32)
-    if variant == "prefill" or (variant == "auto" and step.rows > SPLIT_ROWS):
+    if prefill:
         _prefill(stream, step, out)
     else:
-        _split(stream, step, scratch, out)
+        _split(stream, step, scratch)
+        _combine(stream, step, scratch, out)
+
+
+def quantizes(rows: int, head_dim: int) -> bool:
+    """Whether a step of so many rows, with heads of this width, can leave its 8-bit form."""
+    return rows <= SPLIT_ROWS and head_dim % BLOCK == 0
 
 
 def _checked(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scale: np.float32) -> Step:
@@ -145,13 +165,25 @@ def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
     stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=args, shared=PREFILL_SHARED)
 
 
-def _split(stream: Stream, step: Step, scratch: Scratch, out: Buffer) -> None:
+def _split(stream: Stream, step: Step, scratch: Scratch) -> None:
     scratch.require_room("attention", step.rows * step.heads * splits(step.context), step.head_dim)
-    tile = 4 if step.queries <= 4 else 8
-    grid = blocks(step.kv_heads * splits(step.context) * -(-step.queries // tile))
-    kernel = f"attention_split_{step.kind}_{tile}"
+    # A multiprocessor holds one block; more of them would come and go for the splits that no query sees yet.
+    items = blocks(step.kv_heads * splits(step.context) * -(-step.queries // SPLIT_TILE))
+    grid = min(items, stream.device.multiprocessors)
+    kernel = f"attention_split_{step.kind}"
     stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*scratch.parts, *step.inputs()))
-    sizes = (np.int32(step.rows), np.int32(step.heads), np.int32(step.head_dim), np.int32(step.context))
+
+
+def _combine(stream: Stream, step: Step, scratch: Scratch, out: Buffer) -> None:
     block = -(-step.head_dim // 32) * 32  # a thread per value of a head
-    args = (out, *scratch.parts, step.position, *sizes)
+    args = (out, *scratch.parts, step.position, *step.combined())
     stream.launch("attention", "attention_combine", grid=blocks(step.rows * step.heads), block=block, args=args)
+
+
+def _combine_quantize(stream: Stream, step: Step, scratch: Scratch, out: Quantized) -> None:
+    width = padded(step.heads * step.head_dim)
+    require_quantized("attention", out, step.rows, width)
+    sizes = (*step.combined(), int32("attention", "padded", width))
+    args = (out.codes, out.scales, out.sums, *scratch.parts, step.position, *sizes)
+    grid = blocks(step.rows * step.heads)
+    stream.launch("attention", "attention_combine_quantize", grid=grid, block=step.head_dim, args=args)

@@ -108,7 +108,7 @@ def test_keys_and_values() -> None:
         buffer("values.1", 2, 64, 4, dtype="float16", item=2),
     )
     position = 2 * (2 * 4) * 2  # keys and values, two heads of four, two bytes
-    read = work(shot("attention_split_f16_4", buffer("out", 3, 24), *caches), STEP)
+    read = work(shot("attention_split_f16", buffer("out", 3, 24), *caches), STEP)
     assert read.kv_bytes == 13 * position
     assert read.operations == 4 * 6 * 4 * (11 + 12 + 13)
     assert read.floats

@@ -13,8 +13,11 @@ from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.launch_log import LaunchLog
 from engine.ops.attention import SPLIT_ROWS, Scratch, Variant, attention, attention_scratch
+from engine.ops.quantize import Quantized
 from reference.ops import attention as oracle
+from reference.ops.quantize import exact as quantize
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, generator, run, values
+from suites.kernels.quantized import assert_same_quantized, outputs
 
 VARIANTS: tuple[Variant, ...] = ("split", "prefill")
 
@@ -210,6 +213,44 @@ def test_a_row_of_a_batch_is_the_row_alone(device: Device) -> None:
         assert_same(got, together[start:stop], f"rows {start} .. {stop - 1}")
 
 
+def _quantized(device: Device, case: Case, *, grid_limit: int | None = None) -> None:
+    tensors = case.tensors()
+    shapes = attention_scratch(case.rows, case.heads, case.head_dim, case.context)
+    scratch = {name: (shape, np.float32) for name, shape in shapes.items()}
+    got = run(
+        device,
+        tensors,
+        {**scratch, **outputs(case.rows, case.heads * case.head_dim)},
+        lambda stream, b: attention(
+            stream, b["q"], b["keys"], b["values"], b["position"], scale=case.scale, scratch=Scratch.from_arena(b),
+            out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"]),
+        ),
+        grid_limit=grid_limit,
+    )  # fmt: skip
+    assert_same_quantized(got, quantize(case.expected(tensors)), f"attention in 8 bits {case}")
+
+
+@pytest.mark.parametrize("grid_limit", GRIDS)
+def test_8_bit_form(device: Device, grid_limit: int | None) -> None:
+    """With and without pads behind the heads, over one split and over several."""
+    for case in (
+        Case(rows=2, heads=2, kv_heads=1, head_dim=32, context=40, position=3),
+        Case(rows=8, heads=4, kv_heads=2, head_dim=64, context=300, position=250),
+        Case(rows=5, heads=3, kv_heads=1, head_dim=96, context=600, position=540, kv=np.float32),
+        Case(rows=1, heads=2, kv_heads=2, head_dim=256, context=256, position=255),
+    ):
+        _quantized(device, case, grid_limit=grid_limit)
+
+
+def test_8_bit_form_of_many_rows_or_odd_heads_is_refused(device: Device) -> None:
+    for rows, head_dim in ((SPLIT_ROWS + 1, 32), (2, 48)):
+        case = Case(rows=rows, heads=2, kv_heads=1, head_dim=head_dim, context=40, position=3)
+        with pytest.raises(
+            LaunchError, match=f"^attention: no 8-bit form of {rows} rows of heads of {head_dim} values$"
+        ):
+            _quantized(device, case)
+
+
 @pytest.mark.parametrize("rows", [1, SPLIT_ROWS, SPLIT_ROWS + 1])
 def test_auto_takes_the_way_for_the_rows(device: Device, rows: int) -> None:
     case = Case(rows=rows, heads=2, kv_heads=1, head_dim=32, context=40, position=3)
@@ -222,7 +263,7 @@ def test_auto_takes_the_way_for_the_rows(device: Device, rows: int) -> None:
         log, buffers["q"], buffers["keys"], buffers["values"], buffers["position"],
         scale=case.scale, scratch=Scratch.from_arena(buffers), out=buffers["out"],
     )  # fmt: skip
-    split = {f"attention_split_f16_{4 if rows == 1 else 8}": 1, "attention_combine": 1}
+    split = {"attention_split_f16": 1, "attention_combine": 1}
     assert log.executed() == (split if rows <= SPLIT_ROWS else {"attention_prefill_f16_128": 1})
     for buffer in buffers.values():
         device.free(buffer)

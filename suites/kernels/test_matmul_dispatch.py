@@ -10,7 +10,8 @@ import pytest
 
 from engine.device import Device, LaunchError
 from engine.launch_log import LaunchLog
-from engine.ops import _crossover
+from engine.ops import _crossover, _few
+from engine.ops._matvec import MINIMA, SHARED
 from engine.ops.matmul import matmul
 from engine.ops.matmul_q4_k import matmul_q4_k
 from engine.weights import TILES, load_weight
@@ -36,6 +37,19 @@ def test_the_kernel_of_a_path(
     assert dict(log.executed()) == {f"matmul_{type_name.lower()}_{kernel}": 1}
     product.close()
     device.free(out)
+
+
+@pytest.mark.parametrize("strips", [1, 2, 4])
+@pytest.mark.parametrize("type_name", [name for name in TILES if WEIGHT_TYPES[name].quantized])
+def test_a_few_rows_of_any_width_find_room(device: Device, type_name: str, strips: int) -> None:
+    """Whether the activations of all rounds lie in a block, of two, or of one beside its sums."""
+    stream = device.stream()
+    types = [type_name, "Q6_K"] if type_name in MINIMA else [type_name]
+    for rows in (1, 2, 4, 5, 8, 9):
+        for cols in (128, 1024, 4096, 5120, 12288, 25600):
+            cut = _few.geometry(stream, "matmul", types, rows, cols, strips=strips, items=9)
+            assert cut.shared <= SHARED, f"{rows} rows of {cols}"
+            assert cut.span % (2048 // strips) == 0
 
 
 def test_every_fault_is_one_line_that_names_the_op(device: Device) -> None:
