@@ -78,15 +78,15 @@ def _normed(
 
 
 def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product]) -> None:
-    """In one launch if there is a kernel for it, else in one each, else by single operations."""
-    if a.quantized is not None and groupable([product.weight for product in products]):
+    """In one launch if there is a kernel for it, else in several, else by single operations."""
+    rows = products[0].out.shape[0]
+    if a.quantized is not None and groupable([product.weight for product in products], rows):
         matmul_group(stream, a.quantized, products)
     elif len(products) > 1:
-        for product in products:
-            _products(stream, b, a, (product,))
+        _products(stream, b, a, products[:-1])  # the last is the one that may be of another type
+        _products(stream, b, a, products[-1:])
     else:
         (product,) = products
-        rows = product.out.shape[0]
         path: MatmulPath = "matvec" if rows == 1 else "auto"
         if product.added is product.out:  # the residual
             projected = b.projected.rows(0, rows)

@@ -1,7 +1,7 @@
 // Up to three products of the same activations with quantised weights of one type, or of two, each perhaps with something added.
 // Formula:  NUMERICS 6 of each weight's type, then 7
 // Grid:     items are (16 or 32 outputs of one weight, 1 row), a few rows: (16 or 32 outputs, 8 rows), 8 warps;
-//           many: (128 outputs, 64 rows), 128 threads.
+//           many, of one type: (128 outputs, 64 rows), 128 threads.
 // Order:    integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left; then the addend.
 // Rounding: that of the matmul, one fadd for the addend.
 // Traffic:  each weight once per row, 8 rows or 64 rows; activations once per block and row; addends once, outputs once.
@@ -27,17 +27,19 @@
   matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \
     DYN_SHARED(unsigned char, shared);                                                                           \
     few_products<First, Last>(shared, GROUP, strips, span);                                                      \
-  }                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)                                                  \
-  matmul_group_##name##_gemm(PARAMETERS) {                                                                       \
-    DYN_SHARED(unsigned char, shared);                                                                           \
-    gemm_products<First, Last>(shared, GROUP);                                                                   \
   }
-MATMUL_GROUP(q8_0_q8_0, Q8_0, Q8_0)
-MATMUL_GROUP(q4_0_q4_0, Q4_0, Q4_0)
-MATMUL_GROUP(q5_0_q5_0, Q5_0, Q5_0)
-MATMUL_GROUP(q4_k_q4_k, Q4_K, Q4_K)
+#define MATMUL_GROUP_OF_ONE(name, Type)                                                                          \
+  MATMUL_GROUP(name##_##name, Type, Type)                                                                        \
+  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)                                                  \
+  matmul_group_##name##_##name##_gemm(PARAMETERS) {                                                              \
+    DYN_SHARED(unsigned char, shared);                                                                           \
+    gemm_products<Type>(shared, GROUP);                                                                          \
+  }
+MATMUL_GROUP_OF_ONE(q8_0, Q8_0)
+MATMUL_GROUP_OF_ONE(q4_0, Q4_0)
+MATMUL_GROUP_OF_ONE(q5_0, Q5_0)
+MATMUL_GROUP_OF_ONE(q4_k, Q4_K)
+MATMUL_GROUP_OF_ONE(q5_k, Q5_K)
+MATMUL_GROUP_OF_ONE(q6_k, Q6_K)
 MATMUL_GROUP(q4_k_q6_k, Q4_K, Q6_K)
-MATMUL_GROUP(q5_k_q5_k, Q5_K, Q5_K)
 MATMUL_GROUP(q5_k_q6_k, Q5_K, Q6_K)
-MATMUL_GROUP(q6_k_q6_k, Q6_K, Q6_K)

@@ -17,7 +17,7 @@ from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 from engine.weights import Weight
 
 OP = "matmul_group"
-PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # types that share a kernel; each also has its own
+PAIRS = {("Q4_K", "Q6_K"), ("Q5_K", "Q6_K")}  # types that share a kernel for a few rows; each also has its own
 MOST = 3  # products of a launch
 
 
@@ -30,12 +30,15 @@ class Product:
     added: Buffer | None = None
 
 
-def groupable(weights: Sequence[Weight]) -> bool:
-    """Whether one launch takes these weights, in this order: quantised, of one type or the last of a partner type."""
+def groupable(weights: Sequence[Weight], rows: int) -> bool:
+    """Whether one launch takes these weights, in this order: quantised, of one type or the last of a partner type.
+
+    Two types share a launch for the rows of a band at most.
+    """
     types = [weight.type for weight in weights]
     if len(types) > MOST or not all(weight.quantized for weight in weights) or len(set(types[: MOST - 1])) != 1:
         return False
-    return types[-1] == types[0] or (len(types) == MOST and (types[0], types[-1]) in PAIRS)
+    return types[-1] == types[0] or (len(types) == MOST and (types[0], types[-1]) in PAIRS and rows <= _few.ROWS)
 
 
 def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> None:
@@ -45,8 +48,9 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
     says so the matvec's.
     """
     weights = [product.weight for product in products]
-    if not weights or not groupable(weights):
-        raise refuse(OP, f"no kernel for weights of {', '.join(weight.type for weight in weights)}")
+    if not weights or not groupable(weights, x.codes.shape[0]):
+        types = ", ".join(weight.type for weight in weights)
+        raise refuse(OP, f"no kernel for weights of {types} and {x.codes.shape[0]} rows")
     args, rows, width = _arguments(x, products)
     path = _path(stream, weights, rows)
     kernel = f"{OP}_{weights[0].type.lower()}_{weights[-1].type.lower()}_{path}"

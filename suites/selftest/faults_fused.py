@@ -191,11 +191,18 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K-70]",),
     ),
     Fault(
-        name="group-gemm-takes-the-type-of-the-first-for-all",
+        name="group-gemm-takes-the-weights-of-the-first-for-all",
         file="engine/kernels/gemm.cuh",
-        old="if (!SAME<First, Last> && work.is_last(item))",
-        new="if (!SAME<First, Last> && work.is_last(item - 1))",
-        checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K+Q4_K+Q6_K-70]",),
+        old="const int group = work.strip(item, 2 * (threadIdx.x / 32)).group,",
+        new="const int group = work.strip(item % work.items_a, 2 * (threadIdx.x / 32)).group,",
+        checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K+Q4_K+Q4_K-70]",),
+    ),
+    Fault(
+        name="gemm-loads-a-chunk-again",
+        file="engine/kernels/gemm.cuh",
+        old="cargo.load_weight(next, (part + 1) % Op::CHUNKS)",
+        new="cargo.load_weight(next, part)",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 1024, 3)]",),
     ),
     Fault(
         name="fused-norm-of-many-rows-folds-half-of-a-row",

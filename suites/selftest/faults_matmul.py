@@ -14,8 +14,9 @@ def _output_lost(type_name: str, path: str) -> Fault:
     """The last output of a product is not computed."""
     name, sums = type_name.upper(), "sums" if type_name in ("q4_k", "q5_k") else "nullptr"
     x = f"Activations{{codes, scales, {sums}, rows, cols}}"
-    skeleton = {"matvec": " products", "few": "few_products", "gemm": "gemm_products"}[path]
-    old = f"{skeleton}<{name}, {name}>(shared, {x}, Product{{y, weight, nullptr, outputs"
+    both = f"<{name}, {name}>"
+    skeleton = {"matvec": f" products{both}", "few": f"few_products{both}", "gemm": f"gemm_products<{name}>"}[path]
+    old = f"{skeleton}(shared, {x}, Product{{y, weight, nullptr, outputs"
     return Fault(
         name=f"{type_name.replace('_', '-')}-{path}-loses-an-output",
         file=f"engine/kernels/matmul_{type_name}.cu",
@@ -115,6 +116,13 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         old="const int chunks = x.cols / CHUNK, rows = x.rows",
         new="const int chunks = x.cols / CHUNK / 2 * 2, rows = x.rows",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
+    ),
+    Fault(
+        name="gemm-takes-blocks-of-activations-crosswise",
+        file="engine/kernels/gemm.cuh",
+        old="return &stage.x[8 * n + row][2 * b + i];",
+        new="return &stage.x[8 * n + row][2 * b + (i ^ 2)];",
+        checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
         name="gemm-takes-the-scale-of-another-row",
