@@ -57,8 +57,8 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="step-grid-that-depends-on-the-position",
         file="engine/ops/attention_step.py",
-        old="grid=blocks(min(items, most))",
-        new="grid=blocks(min(int(position.read()[0]) + 1, most))",
+        old="    grid = blocks(min(items, ",
+        new="    items = int(position.read()[0]) + 1\n    grid = blocks(min(items, ",
         checks=("suites/graph_replay/test_replay.py::test_replay_equals_direct[{device}-Q8_0-f16]",),
         origin="7",
     ),
