@@ -191,10 +191,10 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K-70]",),
     ),
     Fault(
-        name="group-gemm-takes-the-weights-of-the-first-for-all",
+        name="group-gemm-makes-the-first-product-only",
         file="engine/kernels/gemm.cuh",
-        old="const int group = work.strip(item, 2 * (threadIdx.x / 32)).group,",
-        new="const int group = work.strip(item % work.items_a, 2 * (threadIdx.x / 32)).group,",
+        old="x, work.of(item), group, row_tile);",
+        new="x, work.a, group, row_tile);",
         checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K+Q4_K+Q4_K-70]",),
     ),
     Fault(
