@@ -45,17 +45,15 @@ template <class Op> struct GemmCargo {
     x = codes + (long long)(row_tile + (int)threadIdx.x / 8) * cols + threadIdx.x % 8 * PIECE_BYTES;
     block = (row_tile + (int)threadIdx.x % GEMM_ROWS) * (cols / BLOCK);
   }
-  // `part`: which chunk of its tile. A header that serves all of them is loaded with the first.
+  // `part`: which chunk of its tile.
   __device__ __forceinline__ void load_weight(GemmStage<Op>& stage, int part) {
     const int row = threadIdx.x % TILE_ROWS;
     const uint4* pieces = reinterpret_cast<const uint4*>(tile) + row;
 #pragma unroll
     for (int i = 0; i < Op::PIECES; i++)
       copies.copy(&stage.codes[i][threadIdx.x], pieces + Op::piece(part, i) * TILE_ROWS);
-    if (Op::PAIRS > 1 || part == 0) {
 #pragma unroll
-      for (int i = 0; i < Op::PAIRS; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
-    }
+    for (int i = 0; i < Op::PAIRS; i++) pair[i] = Op::pair(tile, row, part * CHUNK_BLOCKS + 2 * i);
     if (part == Op::CHUNKS - 1) tile += Op::TILE_BYTES;
   }
   // `rows`: how many of this item's tile there are.
@@ -77,11 +75,18 @@ template <class Op> struct GemmCargo {
     block += CHUNK_BLOCKS;
   }
   __device__ __forceinline__ void store_scales(GemmStage<Op>& stage, int part) const {
+    if (Op::CHUNKS == 1 || part == 0)
+      store_scales_of<0>(stage);
+    else
+      store_scales_of<1>(stage);
+  }
+  // What the bits of a scale are depends on the part: known when compiled, it takes fewer instructions.
+  template <int PART> __device__ __forceinline__ void store_scales_of(GemmStage<Op>& stage) const {
     const int output = threadIdx.x;
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++)
       stage.scales[b][output / 16 * 8 + output % 8].of[output / 8 % 2] =
-          Op::scale(pair[b * Op::PAIRS / CHUNK_BLOCKS], part * CHUNK_BLOCKS + b);
+          Op::scale(pair[b * Op::PAIRS / CHUNK_BLOCKS], PART * CHUNK_BLOCKS + b);
   }
   // Pairs up the scales or the sums that this thread's own copy brought. After the wait for it.
   __device__ __forceinline__ void store_terms(GemmStage<Op>& stage) const {
@@ -105,8 +110,8 @@ template <class Op> struct SharedWords {
 };
 
 // Adds one chunk to the 32 x 64 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
-// row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole pairs of them are left
-// out: with a branch at each their steps could not overlap, with fewer branches they would take too many registers.
+// row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole fours of them are left
+// out, because a branch at each would keep their steps from overlapping.
 template <class Op>
 __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const GemmStage<Op>& stage, int live) {
   const int t = threadIdx.x % 4, group = threadIdx.x % 32 / 4, output = threadIdx.x / 32 * TILE_ROWS;
@@ -120,19 +125,12 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
 #pragma unroll
       for (int half = 0; half < 2; half++)
         codes_of<Op>(packed[b][m][half], packed[b][m][2 + half],
-                  SharedWords<Op>{stage, output + 16 * m + 8 * half + group}, b, t);
+                     SharedWords<Op>{stage, output + 16 * m + 8 * half + group}, b, t);
     }
 #pragma unroll
   for (int n = 0; n < EIGHTS; n++) {
-    if (n % 2 == 0 && n >= live) break;
-    unsigned x[CHUNK_BLOCKS][2];
-#pragma unroll
-    for (int b = 0; b < CHUNK_BLOCKS; b += 2) {
-      unsigned words[4];  // of two blocks
-      load_tiles(words, [&](int i, int row) { return &stage.x[8 * n + row][2 * b + i]; });
-#pragma unroll
-      for (int i = 0; i < 4; i++) x[b + i / 2][i % 2] = words[i];
-    }
+    if (n % 4 == 0 && n >= live) break;
+    const unsigned* words = reinterpret_cast<const unsigned*>(stage.x[8 * n + group]);
     float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS] = {}, a[2][4] = {};
     if constexpr (Op::MINIMA) {
 #pragma unroll
@@ -147,10 +145,11 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
     }
 #pragma unroll
     for (int b = 0; b < CHUNK_BLOCKS; b++) {
+      const unsigned x[2] = {words[8 * b + t], words[8 * b + 4 + t]};
 #pragma unroll
       for (int m = 0; m < 2; m++) {
         float dot[4];
-        tile_dots<Op>(dot, packed[b][m], x[b], scale[b][m].of);
+        tile_dots<Op>(dot, packed[b][m], x, scale[b][m].of);
 #pragma unroll
         for (int i = 0; i < 4; i++)
           a[m][i] = Op::step(a[m][i], scale[b][m].of[i / 2], dot[i], x_scales[i % 2][b], x_sums[i % 2][b]);
@@ -193,21 +192,17 @@ __device__ __forceinline__ void gemm_item(GemmStage<Op>* stages, const Activatio
   pdl_wait();
   cargo.load_activations(stages[0], x.scales, x.sums, rows, x.cols);
   float total[2][EIGHTS][4] = {};
-  for (int tile = 0; tile < chunks; tile += Op::CHUNKS) {
-#pragma unroll
-    for (int part = 0; part < Op::CHUNKS; part++) {  // known when compiled it takes fewer instructions, as does the stage
-      const int chunk = tile + part;
-      GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
-      if (has) cargo.store_scales(stage, part);
-      cargo.copies.wait();
-      if constexpr (Op::MINIMA) cargo.store_terms(stage);
-      __syncthreads();  // this chunk is there, and the one before used up
-      if (chunk + 1 < chunks) {
-        if (has) cargo.load_weight(next, (part + 1) % Op::CHUNKS);
-        cargo.load_activations(next, x.scales, x.sums, rows, x.cols);
-      }
-      if (has) add_chunk<Op>(total, stage, (rows + 7) / 8);
+  for (int chunk = 0; chunk < chunks; chunk++) {
+    GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
+    if (has) cargo.store_scales(stage, chunk % Op::CHUNKS);
+    cargo.copies.wait();
+    if constexpr (Op::MINIMA) cargo.store_terms(stage);
+    __syncthreads();  // this chunk is there, and the one before used up
+    if (chunk + 1 < chunks) {
+      if (has) cargo.load_weight(next, (chunk + 1) % Op::CHUNKS);
+      cargo.load_activations(next, x.scales, x.sums, rows, x.cols);
     }
+    if (has) add_chunk<Op>(total, stage, (rows + 7) / 8);
   }
   if (of.added)  // all of them are on their way before the first sum is stored, perhaps over one of them
     each_output(total, of, group, row_tile, x.rows, [&](float& value, long long row, int output) {

@@ -107,17 +107,6 @@ __device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const unsigned (&a)
       : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
 }
 
-// Words of four tiles of eight rows by 16 bytes in shared memory: to[i] is word lane % 4 of row lane / 4 of tile i, whose
-// row r starts at row(i, r), a multiple of 16 bytes. All 32 lanes.
-template <class Row> __device__ __forceinline__ void load_tiles(unsigned (&to)[4], const Row& row) {
-  const int lane = threadIdx.x & 31;
-  const void* start = row(lane >> 3, lane & 7);  // the lanes ask for rows, and get words of other ones
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"((unsigned)__cvta_generic_to_shared(start))
-               : "memory");
-}
-
 // What the clocks of this thread's multiprocessor show: its own cycles, the GPU's nanoseconds, and which one it is.
 // Cycles of one multiprocessor cannot be compared with those of another.
 struct Clocks {

@@ -201,13 +201,6 @@ def test_int8_tiles(bench: Bench, depth: int) -> None:
     _same(got, (product + c).astype(np.int32))
 
 
-def test_tiles_loaded(bench: Bench) -> None:
-    """Tile i is rows 31 - 8i backwards; word t of its row g belongs to lane 4g + t."""
-    rows = np.random.default_rng(18).integers(0, 2**32, (50, 32, 4), dtype=np.uint32)
-    got = bench.run("tiles_loaded", ((50, 4, 32), np.uint32), [rows], np.int32(50), block=32)
-    _same(got, rows[:, ::-1].reshape(50, 4, 32))
-
-
 def test_async_copies(bench: Bench) -> None:
     """256 * 7 pieces, so that every piece has its neighbour i ^ 1."""
     pieces = np.random.default_rng(16).integers(0, 2**32, (1792, 4), dtype=np.uint32)

@@ -120,8 +120,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gemm-takes-blocks-of-activations-crosswise",
         file="engine/kernels/gemm.cuh",
-        old="return &stage.x[8 * n + row][2 * b + i];",
-        new="return &stage.x[8 * n + row][2 * b + (i ^ 2)];",
+        old="const unsigned x[2] = {words[8 * b + t], words[8 * b + 4 + t]};",
+        new="const unsigned x[2] = {words[8 * (b ^ 1) + t], words[8 * (b ^ 1) + 4 + t]};",
         checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(

@@ -149,23 +149,6 @@ extern "C" __global__ void summed_by_the_last(int* out, const int* in, int* part
   for (unsigned i = 0, total = 0; i < gridDim.x * blockDim.x; i++) out[0] = (int)(total += (unsigned)parts[i]);
 }
 
-// out: (sets, 4, 32): words of the lanes; in: (sets, 32, 4) words, of which tile i has the rows 31 - 8i and 7 before it,
-// backwards; a warp a block.
-extern "C" __global__ void tiles_loaded(unsigned* out, const uint4* in, int sets) {
-  __shared__ uint4 rows[32][3];
-  pdl_launch_dependents();
-  pdl_wait();
-  const int lane = threadIdx.x;
-  for (int set = blockIdx.x; set < sets; set += gridDim.x) {
-    rows[lane][1] = in[set * 32 + lane];
-    __syncwarp();
-    unsigned words[4];
-    load_tiles(words, [&](int i, int r) { return &rows[31 - 8 * i - r][1]; });
-    for (int i = 0; i < 4; i++) out[(set * 4 + i) * 32 + lane] = words[i];
-    __syncwarp();
-  }
-}
-
 // out: (tiles, 16, 8), a: (tiles, 16, 32) and b: (tiles, 8, 32) int8 in words of 4, c: (tiles, 16, 8); a warp a block.
 extern "C" __global__ void mma_k32(int* out, const unsigned* a, const unsigned* b, const int* c, int tiles) {
   pdl_launch_dependents();

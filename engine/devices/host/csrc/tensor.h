@@ -52,12 +52,6 @@ static inline bool last_to_arrive(unsigned* counter, unsigned count) {
   return before == count - 1;
 }
 
-// ldmatrix.sync.aligned.m8n8.x4.shared.b16
-template <class Row> static inline void load_tiles(unsigned (&to)[4], const Row& row) {
-  const int lane = threadIdx.x & 31;
-  for (int i = 0; i < 4; i++) to[i] = ((const unsigned*)row(i, lane >> 2))[lane & 3];
-}
-
 // mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
 static inline void mma_m16n8k32_s8(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const int (&c)[4],
                                    int site = __builtin_LINE()) {
