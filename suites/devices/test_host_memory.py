@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,27 @@ def test_addresses_are_never_used_again(host: HostDevice) -> None:
         seen.add(buffer.ptr)
         host.free(buffer)
     assert len(seen) == 20
+
+
+def test_freed_memory_is_one_stretch(host: HostDevice) -> None:
+    """The system allows a process some 65,000 stretches of pages; a test session allocates more often than that."""
+    rng = np.random.default_rng(7)
+
+    def stretches() -> int:
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    kept = [host.alloc((int(rng.integers(1, 9000)),), np.uint8, f"kept {i}") for i in range(8)]
+    for buffer in kept:
+        buffer.fill(7)
+    before = stretches()
+    for i in range(400):
+        kept.append(host.alloc((int(rng.integers(1, 9000)),), np.uint8, f"{i}"))
+        kept[-1].fill(7)
+        host.free(kept.pop(int(rng.integers(len(kept)))))
+    assert stretches() < before + 60
+    for buffer in kept:
+        assert (buffer.read() == 7).all()
+        host.free(buffer)
 
 
 def test_out_of_memory_says_how_much() -> None:
