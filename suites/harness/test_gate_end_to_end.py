@@ -31,21 +31,21 @@ shapes = [{ prompt = 4, generated = 2, context = 16 }]
 [group.toggles]
 graph = ["on", "off"]
 """
-RIGHT, WRONG = "y[row * y_stride + i]", "y[i]"
+RIGHT, WRONG = "v[from + i]", "v[i]"
 
 Gate = Callable[..., tuple[int, GateResult]]
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tagged good, notes (nothing that computes changed) and bad (a kernel takes row 0 for all)."""
+    """Tagged good, notes (nothing that computes changed) and bad (a kernel of several rows takes one head for all)."""
     folder = scratch_copy(tmp_path_factory.mktemp("repository"))
     (folder / "matrix.toml").write_text(MATRIX)
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "-m", "good")
     git(folder, "tag", "good")
-    kernel = folder / "engine" / "kernels" / "add.cu"
+    kernel = folder / "engine" / "kernels" / "heads_append.cu"
     assert kernel.read_text().count(RIGHT) == 1
     kernel.write_text(kernel.read_text().replace(RIGHT, WRONG))
     git(folder, "commit", "--quiet", "--all", "-m", "bad")
