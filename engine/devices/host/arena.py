@@ -7,7 +7,7 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.devices.host.native import ALIGNMENT, Range
@@ -65,9 +65,11 @@ class Arena:
         self._places: list[Place] = []  # by start, freed ones too
         self._live: dict[int, Place] = {}
         self._numbers: list[int] = []  # of what is live, ascending, as their places are
+        self._freed: list[int] = []  # numbers whose surroundings are still open
         self._ranges: ctypes.Array[Range] | None = None
 
     def allocate(self, nbytes: int, name: str) -> Place:
+        self._join_freed()
         needed = rounded(nbytes)
         if len(self._places) + 1 >= MAX_ALLOCATIONS:
             raise OutOfMemory(
@@ -103,32 +105,42 @@ class Arena:
         self._ranges = None
         self.used -= rounded(place.nbytes)
         end = place.start + place.nbytes
-        first = min(-(-place.start // mmap.PAGESIZE) * mmap.PAGESIZE, end)
-        last = max(end // mmap.PAGESIZE * mmap.PAGESIZE, first)
-        ctypes.memset(place.start, 0xFF, first - place.start)
-        ctypes.memset(last, 0xFF, end - last)
-        at = bisect.bisect_left(self._numbers, place.number)
-        del self._numbers[at]
-        self._close_between(self._numbers[max(0, at - 1) : at], self._numbers[at : at + 1])
-
-    def _close_between(self, before: Sequence[int], after: Sequence[int]) -> None:
-        """Takes away the whole pages between two live neighbours, by their numbers; an empty one is the end of all.
-
-        Allocation by allocation, the pages that two freed ones share would stay open, and the system allows a process
-        some 65,000 stretches of pages that differ. A neighbour that dies meanwhile has done it for this one.
-        """
-        left, right = ([self._live.get(number) for number in numbers] for numbers in (before, after))
-        if None in left or None in right:
-            return
-        low, high = self.start, self.start + self._top
-        for place in filter(None, left):
-            low = place.start + rounded(place.nbytes) + ALIGNMENT
-        for place in filter(None, right):
-            high = place.start - ALIGNMENT
-        first, last = -(-low // mmap.PAGESIZE) * mmap.PAGESIZE, high // mmap.PAGESIZE * mmap.PAGESIZE
+        first = -(-place.start // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = end // mmap.PAGESIZE * mmap.PAGESIZE
         if first < last:
-            _LIBC.madvise(first, last - first, _DONT_NEED)
-            _LIBC.mprotect(first, last - first, _NO_ACCESS)
+            ctypes.memset(place.start, 0xFF, first - place.start)
+            ctypes.memset(last, 0xFF, end - last)
+            self._close(first, last)
+        else:
+            ctypes.memset(place.start, 0xFF, place.nbytes)
+        del self._numbers[bisect.bisect_left(self._numbers, place.number)]
+        self._freed.append(place.number)
+
+    def _join_freed(self) -> None:
+        """Takes away the pages that freed neighbours share, as far as nothing live lies in them.
+
+        The system allows a process some 65,000 stretches of pages that differ. Not by `release`: a buffer may die while
+        what lies around the live ones is looked at.
+        """
+        while self._freed:
+            at = bisect.bisect_left(self._numbers, self._freed.pop())
+            before = [self._live.get(number) for number in self._numbers[max(0, at - 1) : at]]
+            after = [self._live.get(number) for number in self._numbers[at : at + 1]]
+            if None in before or None in after:
+                continue  # it has died meanwhile, and is in the list as well
+            low, high = self.start, self.start + self._top
+            for place in filter(None, before):
+                low = place.start + rounded(place.nbytes) + ALIGNMENT
+            for place in filter(None, after):
+                high = place.start - ALIGNMENT
+            first, last = -(-low // mmap.PAGESIZE) * mmap.PAGESIZE, high // mmap.PAGESIZE * mmap.PAGESIZE
+            if first < last:
+                self._close(first, last)
+
+    @staticmethod
+    def _close(first: int, last: int) -> None:
+        _LIBC.madvise(first, last - first, _DONT_NEED)
+        _LIBC.mprotect(first, last - first, _NO_ACCESS)
 
     def is_live(self, place: Place) -> bool:
         return place.number in self._live
