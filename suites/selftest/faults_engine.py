@@ -8,7 +8,7 @@ _REPLAY = "suites/graph_replay/test_replay.py::"
 _PREFILL = "suites/prefill/test_batched.py::"
 _ORACLE = "suites/families/test_engine_oracle.py::"
 _SESSION = "engine/session.py"
-_FAMILY = "engine/families/qwen3.py"
+_FAMILY, _FUSED = "engine/families/qwen3.py", "engine/families/qwen3_fused.py"
 
 ENGINE_FAULTS: tuple[Fault, ...] = (
     # ---- graph ----
@@ -122,6 +122,13 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
         file=_FAMILY,
         old="x, h, logits = b.x.rows(first, first + rows),",
         new="x, h, logits = b.x.rows(0, rows),",
+        checks=("suites/families/test_fused.py::test_many_rows[{device}-Q8_0-9]",),
+    ),
+    Fault(
+        name="fused-logits-of-the-first-row-for-the-last",
+        file=_FUSED,
+        old="a = _normed(stream, b, b.x.rows(first, first + rows),",
+        new="a = _normed(stream, b, b.x.rows(0, rows),",
         checks=(f"{_PREFILL}test_decode_goes_on_from_either[{{device}}]",),
     ),
     # ---- the step ----
@@ -162,6 +169,13 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
         file=_FAMILY,
         old="np.float32(1.0 / np.sqrt(np.float64(spec.head_dim)))",
         new="np.float32(1.0) / np.sqrt(np.float32(spec.head_dim))",
+        checks=("suites/families/test_fused.py::test_shapes_of_many_rows[{device}-head_dim 96]",),
+    ),
+    Fault(
+        name="fused-scale-of-the-scores-rounded-twice",
+        file=_FUSED,
+        old="np.float32(1.0 / np.sqrt(np.float64(head_dim)))",
+        new="np.float32(1.0) / np.sqrt(np.float32(head_dim))",
         checks=(f"{_ORACLE}test_shapes[{{device}}-head_dim 96]",),
     ),
     # ---- memory, devices ----
