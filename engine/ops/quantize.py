@@ -46,9 +46,13 @@ def quantize(stream: Stream, x: Buffer, *, out: Quantized) -> None:
     require_quantized("quantize", out, rows, width)
     sizes = int32("quantize", "rows", rows), int32("quantize", "cols", cols), int32("quantize", "padded", width)
     args = (out.codes, out.scales, out.sums, x, *sizes)
-    chunks = rows * (width // CHUNK)
-    grid = blocks(chunks, WARPS * AHEAD if chunks >= MANY else WARPS)
+    grid = chunk_grid(rows * (width // CHUNK), AHEAD)
     stream.launch("quantize", "quantize", grid=grid, block=THREADS, args=args)
+
+
+def chunk_grid(chunks: int, ahead: int) -> int:
+    """The grid for so many chunks, a warp each, or `ahead` of them where there are many."""
+    return blocks(chunks, WARPS * ahead if chunks >= MANY else WARPS)
 
 
 def require_quantized(op: str, x: Quantized, rows: int, width: int) -> None:

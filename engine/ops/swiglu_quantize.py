@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from engine.device import Buffer, Stream
-from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
-from engine.ops.quantize import BLOCK, CHUNK, Quantized, padded, require_quantized
+from engine.ops.checks import THREADS, int32, refuse, require
+from engine.ops.quantize import BLOCK, CHUNK, Quantized, chunk_grid, padded, require_quantized
 
 AHEAD = 2  # chunks that a warp has on their way, as in the kernel
-MANY = 8192  # chunks; from here on there are warps enough for each to take several
 
 
 def swiglu_quantize(stream: Stream, gate: Buffer, up: Buffer, *, out: Quantized) -> None:
@@ -23,6 +22,5 @@ def swiglu_quantize(stream: Stream, gate: Buffer, up: Buffer, *, out: Quantized)
     require_quantized(op, out, rows, width)
     sizes = int32(op, "rows", rows), int32(op, "ff", ff), int32(op, "padded", width)
     args = (out.codes, out.scales, out.sums, gate, up, *sizes)
-    chunks = rows * (width // CHUNK)
-    grid = blocks(chunks, WARPS * AHEAD if chunks >= MANY else WARPS)
+    grid = chunk_grid(rows * (width // CHUNK), AHEAD)
     stream.launch(op, op, grid=grid, block=THREADS, args=args)

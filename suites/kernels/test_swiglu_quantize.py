@@ -7,8 +7,8 @@ import pytest
 
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
-from engine.ops.quantize import Quantized
-from engine.ops.swiglu_quantize import MANY, swiglu_quantize
+from engine.ops.quantize import MANY, Quantized
+from engine.ops.swiglu_quantize import swiglu_quantize
 from reference.ops import swiglu_quantize as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, run, values
 from suites.kernels.quantized import assert_same_quantized, outputs
