@@ -2,6 +2,8 @@
 // Formula:  NUMERICS 4 with 32 chains, 8 and 9 for the heads of the step, then 10, then 5
 // Grid:     one item per split of 256 keys, key head and up to 4 of its queries, or per split and query while those are
 //           few; 256 threads. Only splits with a visible key: the position is read on the device.
+// Overlap:  position, tables, weights and the cells of earlier positions are settled (the embedding of a pass sees to it):
+//           they are asked for before the launch in front has ended.
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread. The last block to arrive
 //           combines, whichever it is.
 // Rounding: that of qk_norm, rope, kv_append, attention and quantize.
@@ -32,16 +34,24 @@ __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* value
                                      int narrow) {
   DYN_SHARED(StepShared, shared);
   pdl_launch_dependents();
+  const int now = load_settled(position), room = item_count(1, now, n) <= narrow ? 1 : MOST_QUERIES;
+  const int items = now >= 0 && now < n.context ? item_count(room, now, n) : 0;
+  int at = (int)blockIdx.x;
+  if (at >= items) return pdl_wait();
+  StepItem item = item_at(at, room, now, n);
+  Chunks<Cell, WIDEST> chunks = ask_first<Cell, WIDEST>(*shared, keys, values, n, item);
+  const HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(in, now, n);
   pdl_wait();
-  const int now = position[0];
-  if (now < 0 || now >= n.context) return;
-  const int room = item_count(1, now, n) <= narrow ? 1 : MOST_QUERIES;
 #pragma unroll 1
-  for (int at = (int)blockIdx.x; at < item_count(room, now, n); at += (int)gridDim.x) {
-    const StepItem item = item_at(at, room, now, n);
-    const Attended found = attend_split<Cell, WIDEST>(*shared, in, keys, values, now, n, item, scale);
+  for (;;) {
+    bring_heads<Cell, WIDEST>(*shared, in, turn, keys, values, now, n, item);
+    const Attended found = attend_split<Cell, WIDEST>(*shared, chunks, n, item, scale);
     finish_split(*shared, found, scratch, to, n, item, now / SPLIT + 1);
+    at += (int)gridDim.x;
+    if (at >= items) return;
     __syncthreads();  // shared memory is written again for the next item
+    item = item_at(at, room, now, n);
+    chunks = ask_first<Cell, WIDEST>(*shared, keys, values, n, item);
   }
 }
 

@@ -23,8 +23,8 @@ template <class Tile>
 __device__ __forceinline__ void quantized_rows(float* out, const int* tokens, const unsigned char* table, int rows,
                                                int vocab, int dim) {
   const int tiles = (dim + Tile::COLS - 1) / Tile::COLS, pieces = (dim + ITEM_COLS - 1) / ITEM_COLS;
-  pdl_launch_dependents();
   pdl_wait();
+  pdl_launch_dependents();  // not before: a pass begins here, and attention_step counts on what earlier ones wrote
   for (int item = blockIdx.x; item < rows * pieces; item += gridDim.x) {
     const int first = item % pieces * ITEM_COLS + (int)threadIdx.x / 4 * BLOCK, t = threadIdx.x % 4;
     if (first >= dim) continue;
@@ -54,8 +54,8 @@ __device__ __forceinline__ void float_rows(float* out, const int* tokens, const 
                                            int dim) {
   const int tiles = (dim + CHUNK - 1) / CHUNK, pieces = (dim + ITEM_COLS - 1) / ITEM_COLS;
   const int tile_bytes = TILE_ROWS * CHUNK / Type::VALUES * PIECE_BYTES;
-  pdl_launch_dependents();
   pdl_wait();
+  pdl_launch_dependents();  // not before: a pass begins here, and attention_step counts on what earlier ones wrote
   for (int item = blockIdx.x; item < rows * pieces; item += gridDim.x) {
     const long long row = item / pieces;
     const int token = tokens[row];

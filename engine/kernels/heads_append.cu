@@ -21,7 +21,8 @@ template <int WIDEST, class Cell>
 __device__ __forceinline__ void turn_head(const Turn& turn, float* normed, Cell* to, const float* in, const float* weight,
                                           int place) {
   const long long first = (long long)place * turn.pairs;
-  turned_head<WIDEST>(normed, in, weight, turn.cos + first, turn.sin + first, turn.head_dim, turn.pairs, turn.eps,
+  const HeadTurn<WIDEST> head(weight, turn.cos + first, turn.sin + first, turn.head_dim, turn.pairs);
+  turned_head<WIDEST>(normed, in, head, turn.head_dim, turn.pairs, turn.eps,
                       [=](int i, float value) { store(to + i, value); });
   __syncwarp();  // `normed` is used up
 }

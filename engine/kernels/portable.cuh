@@ -14,17 +14,25 @@
   T* name = reinterpret_cast<T*>(dynamic_shared)
 
 // Waits until the launches before this one have ended and their writes are visible. Before the first access to
-// anything an earlier kernel wrote, and before the first global write.
+// anything an earlier kernel wrote, unless it is settled, and before the first global write.
 __device__ __forceinline__ void pdl_wait() {
 #ifdef HOPPER
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-// Lets the next launch of the stream start (it still waits at its own pdl_wait for this one to end).
+// Lets the next launch of the stream start (it still waits at its own pdl_wait for this one to end). A launch that does so
+// behind its own pdl_wait settles what was written before it: all launches before it have ended when one behind it starts.
 __device__ __forceinline__ void pdl_launch_dependents() {
 #ifdef HOPPER
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+
+// A word that is settled, before pdl_wait: from where all writes meet, past what a multiprocessor may still hold of it.
+__device__ __forceinline__ int load_settled(const int* address) {
+  int value;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+  return value;
 }
 
 // Whether a multiprocessor has more than 164 KiB of shared memory.

@@ -29,24 +29,31 @@ __device__ __forceinline__ void copy_cells(uint4* to, const uint4* from, int pie
   for (int i = (int)threadIdx.x & 31; i < pieces; i += 32) to[i] = from[i];
 }
 
+// What turns the heads of this warp, in every item: the queries', or the key's.
+template <int WIDEST>
+__device__ __forceinline__ HeadTurn<WIDEST> turn_of_warp(const NewHeads& in, int position, const StepSizes& n) {
+  const long long row = (long long)position * n.pairs;
+  const bool is_key = (int)threadIdx.x >> 5 == MOST_QUERIES;
+  return HeadTurn<WIDEST>(is_key ? in.k_weight : in.q_weight, in.cos + row, in.sin + row, n.head_dim, n.pairs);
+}
+
 // q of the item into shared memory, and the new key and value, which the first item of a key head leaves in the cache.
 template <class Cell, int WIDEST>
-__device__ __forceinline__ void bring_heads(StepShared& shared, const NewHeads& in, Cell* keys, Cell* values,
-                                            int position, const StepSizes& n, const StepItem& item) {
+__device__ __forceinline__ void bring_heads(StepShared& shared, const NewHeads& in, const HeadTurn<WIDEST>& turn,
+                                            Cell* keys, Cell* values, int position, const StepSizes& n,
+                                            const StepItem& item) {
   const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31, pieces = n.head_dim / Packed<Cell>::PER_PIECE;
   const bool appends = item.head == item.kv_head * n.group, is_key = warp == MOST_QUERIES;
   const long long cell = ((long long)item.kv_head * n.context + position) * n.head_dim;
   float* q = reinterpret_cast<float*>(shared.p) + warp;
   if (warp < item.queries || (is_key && item.fresh)) {
     float* normed = reinterpret_cast<float*>(shared.stages + (STAGES - 1) * STAGE_PIECES) + warp * LARGEST_HEAD;
-    const float *cos = in.cos + (long long)position * n.pairs, *sin = in.sin + (long long)position * n.pairs;
     const float* head = is_key ? in.k + item.kv_head * n.head_dim : in.q + (item.head + warp) * n.head_dim;
     Cell* key = reinterpret_cast<Cell*>(shared.key);
-    turned_head<WIDEST>(normed, head, is_key ? in.k_weight : in.q_weight, cos, sin, n.head_dim, n.pairs, in.eps,
-                        [&](int i, float value) {
-                          if (is_key) store(key + i, value);
-                          else q[i * item.room] = value;
-                        });
+    turned_head<WIDEST>(normed, head, turn, n.head_dim, n.pairs, in.eps, [&](int i, float value) {
+      if (is_key) store(key + i, value);
+      else q[i * item.room] = value;
+    });
     __syncwarp();
     if (is_key && appends) copy_cells(reinterpret_cast<uint4*>(keys + cell), shared.key, pieces);
   } else if (warp < item.room) {
@@ -195,19 +202,26 @@ struct Attended {
   float o[MOST_QUERIES], top[MOST_QUERIES], l;
 };
 
+// The keys and values of an item on their way, as far as there is room.
 template <class Cell, int WIDEST>
-__device__ __forceinline__ Attended attend_split(StepShared& shared, const NewHeads& in, Cell* keys, Cell* values,
-                                                 int position, const StepSizes& n, const StepItem& item, float scale) {
-  const int t = (int)threadIdx.x, cells = KEY_PIECES * Packed<Cell>::PER_PIECE;
-  const int pieces = n.head_dim / Packed<Cell>::PER_PIECE, key_chunks = pieces / KEY_PIECES, lane = t & 31;
+__device__ __forceinline__ Chunks<Cell, WIDEST> ask_first(StepShared& shared, const Cell* keys, const Cell* values,
+                                                          const StepSizes& n, const StepItem& item) {
   const long long start = ((long long)item.kv_head * n.context + item.first) * n.head_dim;
-  using Ring = Chunks<Cell, WIDEST>;
-  Ring chunks(shared.stages, reinterpret_cast<const uint4*>(keys + start),
-              reinterpret_cast<const uint4*>(values + start), item.cached, pieces);
+  Chunks<Cell, WIDEST> chunks(shared.stages, reinterpret_cast<const uint4*>(keys + start),
+                              reinterpret_cast<const uint4*>(values + start), item.cached,
+                              n.head_dim / Packed<Cell>::PER_PIECE);
 #pragma unroll 1
   for (int i = 0; i < STAGES - 1; i++) chunks.ask();
-  bring_heads<Cell, WIDEST>(shared, in, keys, values, position, n, item);
+  return chunks;
+}
 
+// One item, whose heads bring_heads has left in shared memory.
+template <class Cell, int WIDEST>
+__device__ __forceinline__ Attended attend_split(StepShared& shared, Chunks<Cell, WIDEST>& chunks, const StepSizes& n,
+                                                 const StepItem& item, float scale) {
+  const int t = (int)threadIdx.x, cells = KEY_PIECES * Packed<Cell>::PER_PIECE;
+  const int key_chunks = n.head_dim / Packed<Cell>::PER_PIECE / KEY_PIECES, lane = t & 31;
+  using Ring = Chunks<Cell, WIDEST>;
   const bool one = item.room == 1, mine = t < item.seen(), is_new = t == item.cached;
   const bool adds = t >> 5 == ADDER && lane < item.room;
   const float* p = reinterpret_cast<const float*>(shared.p);

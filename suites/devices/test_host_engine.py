@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engine.devices import AccessFault
 from engine.devices.host import HostDevice, frozen_values
 from engine.session import Session
 from suites.models import Models, assert_same_bits, oracle_logits, random_tokens, session
@@ -23,6 +24,19 @@ def test_bits_under_every_schedule(host_variant: HostDevice, models: Models, qua
     assert_same_bits(np.concatenate(rows), oracle_logits(model, tokens), "logits")
     assert s.counters.graph_launches == 3
     s.close()
+
+
+def test_what_a_token_reads_ahead_was_written_passes_ago(models: Models) -> None:
+    """Position and cache move on the device; launches of products of floats all let the next one start early."""
+    device, model = HostDevice(mode="check"), models.micro("F16")
+    s = session(device, model, context=16, graph="off")
+    try:
+        s.generate(random_tokens(model, 3, seed=52), 4)
+        found = ""
+    except AccessFault as fault:
+        found = str(fault)
+    assert found == ""
+    device.close()
 
 
 def _at(s: Session, tokens: NDArray[np.int64]) -> Callable[[], None]:

@@ -176,3 +176,28 @@ def test_what_was_settled_may_be_read_before_pdl_wait(checked: Bench) -> None:
             launch(z, y)
         device.settle([y.rows(0, 1)])
         launch(z, y)
+
+
+@pytest.mark.parametrize("reader", ["reads_before_wait_sound", "asks_before_wait"])
+def test_a_launch_in_between_settles_what_was_written_before_it(checked: Bench, reader: str) -> None:
+    """If it lets the next one start behind its own wait only; what it writes itself is not settled by it."""
+    device = checked.device
+    x, y, z, other = (device.upload(np.ones((2, 256), np.float32), name) for name in ("x", "y", "z", "other"))
+
+    def launch(kernel: str, out: HostBuffer, read: HostBuffer) -> None:
+        checked.stream.launch("faults", kernel, grid=1, block=256, args=(out, read, np.int32(256)))
+
+    def refused(read: HostBuffer) -> None:
+        with pytest.raises(AccessFault, match=rf"access before pdl_wait .* of '{read.name}'"):
+            launch(reader, z, read)
+
+    launch("writes_before_wait_sound", y, x)
+    launch("lets_go_early", other, x)
+    refused(y)
+    launch("writes_before_wait_sound", y, x)
+    launch("lets_go_late", other, x)
+    refused(other)
+    launch("lets_go_early", other, x)
+    launch(reader, z, y)
+    launch("lets_go_late", y, x)
+    refused(y)

@@ -29,6 +29,14 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
     ),
     Fault(
+        name="step-reads-ahead-of-a-pass-that-may-still-run",
+        file="engine/kernels/embedding.cu",
+        old="VALUES * PIECE_BYTES;\n  pdl_wait();\n  pdl_launch_dependents();",
+        new="VALUES * PIECE_BYTES;\n  pdl_launch_dependents();\n  pdl_wait();",
+        checks=("suites/devices/test_host_engine.py::test_what_a_token_reads_ahead_was_written_passes_ago",),
+        host_only=True,
+    ),
+    Fault(
         name="step-turns-the-first-half-forwards",
         file="engine/kernels/turned_head.cuh",
         old="first ? -other : other",

@@ -243,6 +243,25 @@ extern "C" __global__ void writes_before_wait_sound(float* y, const float* x, in
   pdl_wait();
   if (threadIdx.x < 8) y[threadIdx.x] = x[threadIdx.x];
 }
+extern "C" __global__ void asks_before_wait(float* y, const float* x, int) {
+  __shared__ uint4 piece;
+  AsyncCopies<1> copies;
+  if (threadIdx.x == 0) copies.copy(&piece, reinterpret_cast<const uint4*>(x));
+  pdl_wait();
+  copies.wait();
+  if (threadIdx.x == 0) y[0] = __uint_as_float(piece.x);
+}
+// Launches in between, which let the next one start before, or not before, all in front of them have ended.
+extern "C" __global__ void lets_go_early(float* y, const float* x, int) {
+  pdl_launch_dependents();
+  pdl_wait();
+  if (threadIdx.x < 8) y[threadIdx.x] = x[threadIdx.x];
+}
+extern "C" __global__ void lets_go_late(float* y, const float* x, int) {
+  pdl_wait();
+  pdl_launch_dependents();
+  if (threadIdx.x < 8) y[threadIdx.x] = x[threadIdx.x];
+}
 // May end before the launch that it depends on, and the next one would start too early.
 extern "C" __global__ void never_waits(float*, const float*, int) {}
 // Threads that have nothing to do may leave without waiting.

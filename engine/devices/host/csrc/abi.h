@@ -33,8 +33,10 @@ struct Api {
   void (*atomic_begin)(const void* address, int bytes);
   uint64_t (*atomic_load)(const void* address, int bytes);
   uint64_t (*atomic_exchange)(void* address, uint64_t expected, uint64_t desired, int bytes);
-  void (*pdl_wait)();  // check mode only
-  void (*arrived)(const void* counter, bool last);  // check mode only: a block at a counter
+  void (*pdl_wait)();  // check mode only, as the next three
+  void (*pdl_launch_dependents)();
+  void (*asked)(const void* address, int bytes);  // a copy that will be made later: see AsyncCopies
+  void (*arrived)(const void* counter, bool last);  // a block at a counter
   void (*access)(const void* address, int bytes, AccessKind kind, const void* pc);
   void (*unaligned_access)(const void* address, int bytes, AccessKind kind, const void* pc);
   void* (*copy)(void* to, const void* from, size_t bytes, const void* pc);

@@ -3,8 +3,9 @@
 // full __syncwarp; shuffles order nothing. What a block did before it came to a counter (last_to_arrive; the barrier
 // before it counts) is ordered before what the last one there does after its next barrier.
 // Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait
-// a thread writes no device memory and reads none that any kernel ever wrote, unless it was settled since; and some thread
-// of a launch waits (else it could end before the launch that it depends on).
+// a thread writes no device memory and reads, or asks for, none that a kernel wrote, unless it was settled since; and some
+// thread of a launch waits (else it could end before the launch that it depends on). What an earlier launch wrote is
+// settled by the host, or by a launch in between that lets the next one start only behind its own pdl_wait.
 #pragma once
 namespace simt {
 
@@ -33,6 +34,9 @@ static struct Checker {
   Cell *global, *shared, *dynamic;  // shared: all static variables one after the other
   size_t shared_cells;
   bool launch_waited;               // some thread of the running launch has executed pdl_wait
+  bool block_waited, block_hurried; // the same of the block; it let the next launch start without its own pdl_wait
+  bool launch_held;                 // some block waited before it let the next launch start
+  uint32_t settled;                 // launches before this stamp had ended when the running one could start
   uint32_t* owner;                  // allocation by 512 bytes of the arena; 0 none
   Permission* permission;           // by allocation
   uint8_t* written;                 // by allocation: has a kernel written to it?
@@ -109,6 +113,16 @@ static inline void touch(Cell* cell, const char* p, int bytes, AccessKind kind, 
   for (int i = 0; i < bytes; i++) touch_byte(cell[i], p + i, bytes, kind, pc, space);
 }
 
+static inline bool waited() { return rt.warp[rt.w].pdl_waited >> rt.l & 1; }
+
+// May the running thread read this before its pdl_wait?
+static inline bool is_settled(const char* p, int bytes) {
+  if (!ck.written[ck.owner[(p - ck.arena) / 512]]) return true;
+  for (const Cell* cell = ck.global + (p - ck.arena); bytes; bytes--, cell++)
+    if (cell->write_stamp && cell->write_stamp >= ck.settled) return false;
+  return true;
+}
+
 static void access_global(const char* p, int bytes, AccessKind kind, const void* pc) {
   const uint32_t allocation = ck.owner[(p - ck.arena) / 512];
   (kind == READ ? rt.counters.load_bytes : rt.counters.store_bytes) += bytes;
@@ -119,7 +133,7 @@ static void access_global(const char* p, int bytes, AccessKind kind, const void*
   if (!readable && !writable) return note(OUT_OF_BOUNDS, GLOBAL, p, bytes, pc);
   if (kind != READ && !writable) note(CONST_WRITE, GLOBAL, p, bytes, pc);
   ck.written[allocation] |= kind != READ;
-  if (ck.written[allocation] && !(rt.warp[rt.w].pdl_waited >> rt.l & 1)) note(BEFORE_PDL_WAIT, GLOBAL, p, bytes, pc);
+  if (!waited() && (kind != READ || !is_settled(p, bytes))) note(BEFORE_PDL_WAIT, GLOBAL, p, bytes, pc);
   touch(ck.global + (p - ck.arena), p, bytes, kind, pc, GLOBAL);
 }
 
@@ -200,7 +214,18 @@ static uint64_t atomic_exchange(void* address, uint64_t expected, uint64_t desir
 
 static void pdl_wait() {
   rt.warp[rt.w].pdl_waited |= 1u << rt.l;
-  ck.launch_waited = true;
+  ck.launch_waited = ck.block_waited = true;
+}
+
+static void pdl_launch_dependents() {
+  if (!waited()) ck.block_hurried = true;
+}
+
+// The copy itself is seen when it is made, as late as the wait for it.
+static void asked(const void* address, int bytes) {
+  const char* p = (const char*)address;
+  if (!rt.options.check || waited() || p < ck.arena || p >= ck.arena + ck.arena_bytes) return;
+  if (!is_settled(p, bytes)) note(BEFORE_PDL_WAIT, GLOBAL, p, bytes, __builtin_return_address(0));
 }
 
 static void arrived(const void* counter, bool last) {
@@ -217,9 +242,13 @@ static void arrived(const void* counter, bool last) {
 
 static void check_launch_end() {
   if (!ck.launch_waited && !rt.failed) note(NO_PDL_WAIT, ELSEWHERE, nullptr, 0, (const void*)rt.node->thunk);
+  if (ck.launch_held) ck.settled = rt.launch_stamp;  // the next one starts when all blocks have let it
 }
 
+static void check_block_end() { ck.launch_held |= ck.block_waited && !ck.block_hurried; }
+
 static void check_block_start() {
+  ck.block_waited = ck.block_hurried = false;
   memset((void*)ck.dynamic, 0, sizeof(Cell) * rt.node->dynamic_bytes);
   memset((void*)ck.shared, 0, sizeof(Cell) * ck.shared_cells);
 }
@@ -241,6 +270,7 @@ static void set_permissions(const Node* node, bool grant) {
 
 static void check_launch_start() {
   ck.launch_waited = false;
+  ck.launch_held = false;
   ck.arrivals = 0;
   if (rt.node->grid > ck.acquired_room) {
     ck.acquired_room = rt.node->grid;

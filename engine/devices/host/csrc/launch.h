@@ -25,6 +25,7 @@ static void start_block(uint32_t id) {
   uint32_t w = 0, l = 0;
   pick(w, l);
   enter(w, l, &rt.main_stack_pointer);
+  if (rt.options.check) check_block_end();
 }
 
 static bool prepare(const Node* node) {

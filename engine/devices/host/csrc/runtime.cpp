@@ -36,6 +36,7 @@ SIMT_EXPORT void simt_runtime_stop() {
 SIMT_EXPORT void simt_attach(simt::Module* module, const simt::Range* shared, int64_t count) {
   *module->api = {simt::block_barrier, simt::warp_operation,  simt::atomic_begin,
                   simt::atomic_load,   simt::atomic_exchange, simt::pdl_wait,
+                  simt::pdl_launch_dependents,                simt::asked,
                   simt::arrived,       simt::access,          simt::unaligned_access,
                   simt::copy,          simt::set};
   module->shared = shared;

@@ -7,7 +7,13 @@ static inline void pdl_wait() {
   simt::api.pdl_wait();
 #endif
 }
-static inline void pdl_launch_dependents() {}
+static inline void pdl_launch_dependents() {
+#ifdef SIMT_CHECK
+  simt::api.pdl_launch_dependents();
+#endif
+}
+
+static inline int load_settled(const int* address) { return *address; }
 
 static inline uint4 load_streaming(const uint4* address) { return *address; }
 
@@ -24,6 +30,9 @@ template <int MOST> struct AsyncCopies {
   template <class T> void copy(T* shared, const T* global, bool present = true) {
     static_assert(sizeof(T) == 16, "one piece");
     if (count == MOST) __builtin_trap();
+#ifdef SIMT_CHECK
+    if (present) simt::api.asked(global, sizeof(T));
+#endif
     pending[count++] = {(uint4*)shared, present ? (const uint4*)global : nullptr, group};
   }
   void wait() { finish(group + 1); }
