@@ -11,7 +11,7 @@
 //           query and split once each way; q once per split, k, v, a row of each table and the results once.
 #include "step_combine.cuh"
 
-static_assert(sizeof(StepShared) == 88224, "engine/ops/attention_step.py asks for it");
+static_assert(sizeof(StepShared) == 93344, "engine/ops/attention_step.py asks for it");
 
 // Items of a step at `position`, of `room` queries each, and one of them.
 __device__ __forceinline__ int tiles_of(int room, const StepSizes& n) {

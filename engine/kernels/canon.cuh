@@ -87,11 +87,8 @@ struct QuantizedValue {
 
 // NUMERICS 5 for one block of 32, a value in each lane. All 32 lanes take part.
 __device__ __forceinline__ QuantizedValue quantize_value(float x) {
-  int top = (int)(__float_as_uint(x) & 0x7fffffffu);
-  for (int m = 16; m; m >>= 1) top = max(top, __shfl_xor_sync(WHOLE_WARP, top, m));
+  const int top = warp_max((int)(__float_as_uint(x) & 0x7fffffffu));
   const float scale = __fdiv_rn(__int_as_float(top), 127.0f);
   const int code = quantized_code(x, scale);
-  int total = code;
-  for (int m = 16; m; m >>= 1) total += __shfl_xor_sync(WHOLE_WARP, total, m);
-  return {(signed char)code, scale, __fmul_rn(scale, __int2float_rn(total))};
+  return {(signed char)code, scale, __fmul_rn(scale, __int2float_rn(warp_total(code)))};
 }

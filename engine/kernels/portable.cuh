@@ -136,6 +136,18 @@ __device__ __forceinline__ float butterfly_sum(float value) {
   return value;
 }
 
+// Every lane gets the largest of its warp's, and their sum. All 32 lanes take part.
+__device__ __forceinline__ int warp_max(int value) {
+  int most;
+  asm volatile("redux.sync.max.s32 %0, %1, 0xffffffff;" : "=r"(most) : "r"(value));
+  return most;
+}
+__device__ __forceinline__ int warp_total(int value) {
+  int total;
+  asm volatile("redux.sync.add.s32 %0, %1, 0xffffffff;" : "=r"(total) : "r"(value));
+  return total;
+}
+
 #endif
 
 // bfloat16 by its bits: exact.

@@ -43,10 +43,9 @@ __device__ __forceinline__ void find_factors(Factors& factors, float& carried, c
   carried = __shfl_sync(WHOLE_WARP, top, count - 1);
 }
 
-// O of the item's queries into `result`, [queries][head_dim], and L into shared.sums. `factors`: one for each query.
-__device__ __forceinline__ void combine_splits(StepShared& shared, Factors* factors, float2* result,
-                                               const StepScratch& from, const StepSizes& n, const StepItem& item,
-                                               int visited) {
+// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums. `factors`: one for each query.
+__device__ __forceinline__ void combine_splits(StepShared& shared, Factors* factors, const StepScratch& from,
+                                               const StepSizes& n, const StepItem& item, int visited) {
   const int t = (int)threadIdx.x, warp = t >> 5, half = n.head_dim / 2, splits = (n.context + SPLIT - 1) / SPLIT;
 #pragma unroll 1
   for (int start = 0; start < item.queries * half; start += STEP_THREADS) {
@@ -82,35 +81,29 @@ __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* fact
       __syncthreads();
     }
     if (mine) {
-      result[at] = value;
+      reinterpret_cast<float2*>(shared.heads)[at] = value;
       if (at == query * half) shared.sums[query] = sum;
     }
   }
   __syncthreads();
 }
 
-// Leaves the quotients of `result`, [queries][head_dim], and shared.sums; with those of the last head the pads.
-__device__ __forceinline__ void put_results(const StepShared& shared, const float4* result, const StepOutputs& to,
-                                            const StepSizes& n, const StepItem& item) {
+// Leaves the quotients of shared.heads, [queries][head_dim], and shared.sums, a block of 32 in each warp; with those of
+// the last head the pads.
+__device__ __forceinline__ void put_results(const StepShared& shared, const StepOutputs& to, const StepSizes& n,
+                                            const StepItem& item) {
   const int t = (int)threadIdx.x, total = item.queries * n.head_dim, first = item.head * n.head_dim;
 #pragma unroll 1
-  for (int start = 0; start + 128 * (t >> 5) < total; start += 4 * STEP_THREADS) {
-    const int at = start + 4 * t;
-    float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (at < total) {
-      const float sum = shared.sums[at / n.head_dim];
-      x = result[at / 4];
-      x = make_float4(__fdiv_rn(x.x, sum), __fdiv_rn(x.y, sum), __fdiv_rn(x.z, sum), __fdiv_rn(x.w, sum));
-    }
-    const QuantizedPart part = quantize_block(x);
-    if (at >= total) continue;
-    if (to.out != nullptr) *reinterpret_cast<float4*>(to.out + first + at) = x;
-    if (to.codes != nullptr) {
-      *reinterpret_cast<char4*>(to.codes + first + at) = part.codes;
-      if ((t & 7) == 0) {
-        to.scales[(first + at) >> 5] = part.scale;
-        to.sums[(first + at) >> 5] = part.sum;
-      }
+  for (int at = t; at < total; at += STEP_THREADS) {
+    const int query = item.queries == 1 ? 0 : at / n.head_dim;  // a division takes longer than the rest
+    const float x = __fdiv_rn(shared.heads[at], shared.sums[query]);
+    if (to.out != nullptr) to.out[first + at] = x;
+    if (to.codes == nullptr) continue;
+    const QuantizedValue value = quantize_value(x);
+    to.codes[first + at] = value.code;
+    if ((t & 31) == 0) {
+      to.scales[(first + at) >> 5] = value.scale;
+      to.sums[(first + at) >> 5] = value.sum;
     }
   }
   if (to.codes == nullptr || item.head + item.queries < n.heads) return;
@@ -127,14 +120,12 @@ __device__ __forceinline__ void finish_split(StepShared& shared, const Attended&
                                              int visited) {
   const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT;
   const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
-  float* result = reinterpret_cast<float*>(shared.stages);
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
-  __syncthreads();  // the values are used up
 #pragma unroll
   for (int i = 0; i < MOST_QUERIES; i++) {
     if (i >= item.queries) continue;
     if (t < n.head_dim) {
-      if (alone) result[i * n.head_dim + t] = split.o[i];
+      if (alone) shared.heads[i * n.head_dim + t] = split.o[i];
       else scratch.o[(place + (long long)i * splits) * n.head_dim + t] = split.o[i];
     }
     if (t == 0 && !alone) scratch.m[place + (long long)i * splits] = split.top[i];
@@ -149,7 +140,7 @@ __device__ __forceinline__ void finish_split(StepShared& shared, const Attended&
     __syncthreads();
     if (!shared.last) return;
     Factors* factors = reinterpret_cast<Factors*>(shared.p);
-    combine_splits(shared, factors, reinterpret_cast<float2*>(result), scratch, n, item, visited);
+    combine_splits(shared, factors, scratch, n, item, visited);
   }
-  put_results(shared, reinterpret_cast<const float4*>(result), to, n, item);
+  put_results(shared, to, n, item);
 }

@@ -9,6 +9,7 @@ struct StepShared {
   uint4 stages[STAGES * STAGE_PIECES];
   float4 p[SPLIT * MOST_QUERIES / 4];                         // first q as [head_dim][M], then the p_j as [keys][M]
   uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];  // cells of this step
+  float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];             // of warps, normed; at the end O, [queries][head_dim]
   float tops[STEP_THREADS / 32 * MOST_QUERIES];               // maxima of the warps, [warps][M]
   float sums[MOST_QUERIES];                                   // L at the end
   int last;                                                   // is this block the last one to arrive?
@@ -47,7 +48,7 @@ __device__ __forceinline__ void bring_heads(StepShared& shared, const NewHeads& 
   const long long cell = ((long long)item.kv_head * n.context + position) * n.head_dim;
   float* q = reinterpret_cast<float*>(shared.p) + warp;
   if (warp < item.queries || (is_key && item.fresh)) {
-    float* normed = reinterpret_cast<float*>(shared.stages + (STAGES - 1) * STAGE_PIECES) + warp * LARGEST_HEAD;
+    float* normed = shared.heads + warp * LARGEST_HEAD;
     const float* head = is_key ? in.k + item.kv_head * n.head_dim : in.q + (item.head + warp) * n.head_dim;
     Cell* key = reinterpret_cast<Cell*>(shared.key);
     turned_head<WIDEST>(normed, head, turn, n.head_dim, n.pairs, in.eps, [&](int i, float value) {

@@ -79,6 +79,16 @@ static inline float butterfly_sum(float value, int site = __builtin_LINE()) {
       simt::api.warp_operation(simt::BUTTERFLY_SUM, simt::ALL, simt::pack(value), 0, nullptr, site));
 }
 
+// redux.sync
+static inline int warp_max(int value, int site = __builtin_LINE()) {
+  for (int m = 16; m; m >>= 1) value = max(value, __shfl_xor_sync(simt::ALL, value, m, 32, site));
+  return value;
+}
+static inline int warp_total(int value, int site = __builtin_LINE()) {
+  for (int m = 16; m; m >>= 1) value += __shfl_xor_sync(simt::ALL, value, m, 32, site);
+  return value;
+}
+
 // A clock of one tick a nanosecond, out of the CPU's own ticks; every block has a multiprocessor to itself.
 struct Clocks {
   long long cycles, nanoseconds;
