@@ -11,48 +11,63 @@
 //           query and split once each way; q once per split, k, v, a row of each table and the results once.
 #include "step_combine.cuh"
 
-static_assert(sizeof(StepShared) == 93344, "engine/ops/attention_step.py asks for it");
+static_assert(sizeof(StepShared) == 93280, "engine/ops/attention_step.py asks for it");
 
-// Items of a step at `position`, of `room` queries each, and one of them.
-__device__ __forceinline__ int tiles_of(int room, const StepSizes& n) {
-  return room == 1 ? n.group : (n.group + MOST_QUERIES - 1) / MOST_QUERIES;
+// What a launch computes with.
+template <class Cell> struct StepAttention {
+  NewHeads in;
+  Cell *keys, *values;
+  StepScratch scratch;
+  StepOutputs to;
+  StepSizes n;
+  float scale;
+};
+
+// Items of M queries of a step at `position`, and one of them.
+template <int M> __device__ __forceinline__ int tiles_of(const StepSizes& n) { return M == 1 ? n.group : (n.group + M - 1) / M; }
+template <int M> __device__ __forceinline__ int item_count(int position, const StepSizes& n) {
+  return n.kv_heads * tiles_of<M>(n) * (position / SPLIT + 1);
 }
-__device__ __forceinline__ int item_count(int room, int position, const StepSizes& n) {
-  return n.kv_heads * tiles_of(room, n) * (position / SPLIT + 1);
-}
-__device__ __forceinline__ StepItem item_at(int at, int room, int position, const StepSizes& n) {
-  const int tiles = tiles_of(room, n), split = at / (n.kv_heads * tiles), within = at - split * (n.kv_heads * tiles);
+template <int M> __device__ __forceinline__ StepItem item_at(int at, int position, const StepSizes& n) {
+  const int tiles = tiles_of<M>(n), split = at / (n.kv_heads * tiles), within = at - split * (n.kv_heads * tiles);
   const int kv_head = within / tiles, tile = within - kv_head * tiles, rest = position - split * SPLIT;
-  return {kv_head * n.group + tile * room, min(room, n.group - tile * room), room, kv_head, split * SPLIT,
-          min(rest, SPLIT), rest < SPLIT};
+  return {kv_head * n.group + tile * M, min(M, n.group - tile * M), kv_head, split * SPLIT, min(rest, SPLIT), rest < SPLIT};
 }
 
-// All items of a step, walked with a grid stride: of a query each if there are up to `narrow` of them.
-template <class Cell, int WIDEST>
-__device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* values, const StepScratch& scratch,
-                                     const StepOutputs& to, const int* position, const StepSizes& n, float scale,
-                                     int narrow) {
-  DYN_SHARED(StepShared, shared);
-  pdl_launch_dependents();
-  const int now = load_settled(position), room = item_count(1, now, n) <= narrow ? 1 : MOST_QUERIES;
-  const int items = now >= 0 && now < n.context ? item_count(room, now, n) : 0;
+// All items of M queries, walked with a grid stride. All threads execute pdl_wait.
+template <class Cell, int WIDEST, int M>
+__device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
+  const StepSizes& n = step.n;
+  const int items = item_count<M>(position, n);
   int at = (int)blockIdx.x;
   if (at >= items) return pdl_wait();
-  StepItem item = item_at(at, room, now, n);
-  Chunks<Cell, WIDEST> chunks = ask_first<Cell, WIDEST>(*shared, keys, values, n, item);
-  const HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(in, now, n);
+  StepItem item = item_at<M>(at, position, n);
+  Chunks<Cell, WIDEST> chunks = ask_first<Cell, WIDEST>(shared, step.keys, step.values, n, item);
+  HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(step.in, position, n);
   pdl_wait();
 #pragma unroll 1
   for (;;) {
-    bring_heads<Cell, WIDEST>(*shared, in, turn, keys, values, now, n, item);
-    const Attended found = attend_split<Cell, WIDEST>(*shared, chunks, n, item, scale);
-    finish_split(*shared, found, scratch, to, n, item, now / SPLIT + 1);
+    bring_heads<Cell, WIDEST, M>(shared, step.in, turn, step.keys, step.values, position, n, item);
+    const Attended<M> found = attend_split<Cell, WIDEST, M>(shared, chunks, n, item, step.scale);
+    finish_split<M>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
     at += (int)gridDim.x;
     if (at >= items) return;
     __syncthreads();  // shared memory is written again for the next item
-    item = item_at(at, room, now, n);
-    chunks = ask_first<Cell, WIDEST>(*shared, keys, values, n, item);
+    item = item_at<M>(at, position, n);
+    chunks = ask_first<Cell, WIDEST>(shared, step.keys, step.values, n, item);
+    turn = turn_of_warp<WIDEST>(step.in, position, n);  // again: there are no registers to keep it in
   }
+}
+
+// Items of a query each if there are up to `narrow` of them.
+template <class Cell, int WIDEST>
+__device__ __forceinline__ void attend_at(const StepAttention<Cell>& step, const int* position, int narrow) {
+  DYN_SHARED(StepShared, shared);
+  pdl_launch_dependents();
+  const int now = load_settled(position);
+  if (now < 0 || now >= step.n.context) return pdl_wait();
+  if (item_count<1>(now, step.n) <= narrow) attend<Cell, WIDEST, 1>(*shared, step, now);
+  else attend<Cell, WIDEST, MOST_QUERIES>(*shared, step, now);
 }
 
 // out: (heads, head_dim) or null; codes: (padded,), scales, sums: (padded / 32,) or null, what lies past the heads
@@ -66,9 +81,9 @@ __device__ __forceinline__ void step(const NewHeads& in, Cell* keys, Cell* value
                         const float* v, const float* q_weight, const float* k_weight, const float* cos,          \
                         const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim, \
                         int context, int pairs, int padded, float eps, float scale, int narrow) {                \
-    step<Cell, WIDEST>(NewHeads{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,                       \
-                       StepScratch{o, m, l, arrivals}, StepOutputs{out, codes, scales, sums, padded}, position,  \
-                       StepSizes{heads, kv_heads, group, head_dim, context, pairs}, scale, narrow);              \
+    attend_at<Cell, WIDEST>({{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values, {o, m, l, arrivals},    \
+                             {out, codes, scales, sums, padded},                                                 \
+                             {heads, kv_heads, group, head_dim, context, pairs}, scale}, position, narrow);      \
   }
 ATTENTION_STEP(f32_128, float, 128, 2)
 ATTENTION_STEP(f32_256, float, 256, 1)

@@ -115,19 +115,18 @@ __device__ __forceinline__ void put_results(const StepShared& shared, const Step
 }
 
 // What a split gave: if it is the only one its results, else into the scratch; the block that arrives last combines.
-__device__ __forceinline__ void finish_split(StepShared& shared, const Attended& split, const StepScratch& scratch,
+template <int M>
+__device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
                                              const StepOutputs& to, const StepSizes& n, const StepItem& item,
                                              int visited) {
   const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT;
   const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
 #pragma unroll
-  for (int i = 0; i < MOST_QUERIES; i++) {
+  for (int i = 0; i < M; i++) {
     if (i >= item.queries) continue;
-    if (t < n.head_dim) {
-      if (alone) shared.heads[i * n.head_dim + t] = split.o[i];
-      else scratch.o[(place + (long long)i * splits) * n.head_dim + t] = split.o[i];
-    }
+    float* o = alone ? shared.heads + i * n.head_dim : scratch.o + (place + (long long)i * splits) * n.head_dim;
+    if (2 * t < n.head_dim) reinterpret_cast<float2*>(o)[t] = make_float2(split.o[i][0], split.o[i][1]);
     if (t == 0 && !alone) scratch.m[place + (long long)i * splits] = split.top[i];
   }
   if (adder) {

@@ -24,7 +24,7 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="step-takes-the-first-head-of-a-group-for-all",
         file="engine/kernels/attention_step.cu",
-        old="kv_head * n.group + tile * room, min(",
+        old="kv_head * n.group + tile * M, min(",
         new="kv_head * n.group, min(",
         checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
     ),
@@ -53,15 +53,15 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="step-forgets-the-new-value",
         file="engine/kernels/step_split.cuh",
-        old="if (i < item.room) out.o[i] = __fmaf_rn(",
-        new="if (i < item.room && t < 0) out.o[i] = __fmaf_rn(",
+        old="if (folds) fold_one<",
+        new="if (folds && t < 0) fold_one<",
         checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
     ),
     Fault(
         name="step-swaps-the-pieces-of-a-key",
         file="engine/kernels/step_split.cuh",
-        old="is_new ? 0 : key_place(t, 0)",
-        new="key_place(t, 0)",
+        old="is_new ? 0 : key_place(key, 0)",
+        new="key_place(key, 0)",
         checks=(f"{_KERNELS}attention_step.py::test_shapes[{{device}}-18/3x128-at-254-float32]",),
     ),
     Fault(
