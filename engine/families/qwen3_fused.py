@@ -52,7 +52,7 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
             k_weight=layer.attn_k_norm,
         )
         a = _attended(stream, b, new, i, layer.attn_output, eps=spec.eps)
-        _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),))
+        _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),), ahead=True)
         a = _normed(stream, b, x, layer.ffn_norm, (layer.ffn_gate, layer.ffn_up), eps=spec.eps)
         a = _gated(stream, b, a, layer, rows)
         _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
@@ -77,11 +77,13 @@ def _normed(
     return activations(stream, h, consumers, scratch=b.quantized)
 
 
-def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product]) -> None:
-    """In one launch if there is a kernel for it, else in several, else by single operations."""
+def _products(
+    stream: Stream, b: Buffers, a: Activations, products: Sequence[Product], *, ahead: bool = False
+) -> None:
+    """In one launch if there is a kernel for it, else in several, else by single operations. ahead: see matmul_group."""
     rows = products[0].out.shape[0]
     if a.quantized is not None and groupable([product.weight for product in products], rows):
-        matmul_group(stream, a.quantized, products)
+        matmul_group(stream, a.quantized, products, ahead=ahead)
     elif len(products) > 1:
         _products(stream, b, a, products[:-1])  # the last is the one that may be of another type
         _products(stream, b, a, products[-1:])

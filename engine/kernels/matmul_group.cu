@@ -8,7 +8,7 @@
 #include "gemm.cuh"
 
 // y: (rows, outputs), weight: tiles, added: (rows, stride) or null, for each of a, b and c; outputs 0: no such product.
-// codes: (rows, cols), scales and sums: (rows, cols / 32). strips, span: see the skeleton.
+// codes: (rows, cols), scales and sums: (rows, cols / 32). strips, span, ahead: see the skeleton.
 #define PARAMETERS                                                                                               \
   float *y_a, float *y_b, float *y_c, const signed char *codes, const float *scales, const float *sums,          \
       const unsigned char *weight_a, const unsigned char *weight_b, const unsigned char *weight_c,               \
@@ -19,9 +19,9 @@
       Product{y_b, weight_b, added_b, outputs_b, stride_b}, Product{y_c, weight_c, added_c, outputs_c, stride_c}
 #define MATMUL_GROUP(name, First, Last)                                                                          \
   extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<First>::RESIDENT)                            \
-  matmul_group_##name##_matvec(PARAMETERS, int strips, int span) {                                               \
+  matmul_group_##name##_matvec(PARAMETERS, int strips, int span, int ahead) {                                    \
     DYN_SHARED(unsigned char, shared);                                                                           \
-    products<First, Last>(shared, GROUP, strips, span);                                                          \
+    products<First, Last>(shared, GROUP, strips, span, ahead);                                                   \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, FEW_RESIDENT)                                     \
   matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \

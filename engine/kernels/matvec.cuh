@@ -189,9 +189,11 @@ struct StripSums {
 };
 
 // Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
-// shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns.
+// shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns. ahead: the
+// launches behind may start while the one in front still runs, which must leave them places: they ask for weights there.
 template <class Work>
-__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span) {
+__device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span,
+                                       bool ahead = false) {
   using R = Ring<Work>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, strip = warp % work.strips;
   const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
@@ -200,8 +202,9 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   ring.slots = shared + warp * R::DEPTH * R::BYTES;
   ring.enter(work, blockIdx.x, x.cols);
   for (int i = 0; i < R::DEPTH; i++) ring.ask(work, i, steps, x.cols);
+  if (ahead) pdl_launch_dependents();
   pdl_wait();
-  pdl_launch_dependents();  // not before: launches further behind would take the places of those that have work
+  if (!ahead) pdl_launch_dependents();  // not before: launches further behind would take the places of those that have work
   int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
     typename Work::Total total = {};
@@ -236,12 +239,32 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   }
 }
 
-// Folds the sums of chunks of a strip from `first` on, or of two: lanes 0 .. 15 the first, the others the second.
-template <class Sums>
-__device__ __forceinline__ void fold_strips(float& total, const Sums& sums, int first, int strips, int chunks) {
+// Folds the sums of chunks of COUNT times `strips` strips, 1 or 2: lanes 0 .. 15 the first of each, the others the second.
+// Many are asked for at a time, the next ones before any is added: every addition waits for the one before.
+template <int COUNT, class Sums>
+__device__ __forceinline__ void fold_strips(float (&totals)[COUNT], const Sums& sums, int strips, int chunks) {
+  constexpr int BATCH = 16 / COUNT;
   const int lane = threadIdx.x % 32;
   if (lane >= strips * STRIP_ROWS) return;
-  const float* sum = sums.strip(first + lane / STRIP_ROWS) + lane % STRIP_ROWS;
-#pragma unroll 8
-  for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sum[chunk * sums.CHUNK_PITCH]);
+  float now[COUNT][BATCH], next[COUNT][BATCH];
+  const auto load = [&](float (&held)[COUNT][BATCH], int first) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+#pragma unroll
+      for (int u = 0; u < BATCH; u++)
+        if (first + u < chunks)
+          held[i][u] = sums.strip(i * strips + lane / STRIP_ROWS)[lane % STRIP_ROWS + (first + u) * sums.CHUNK_PITCH];
+  };
+  load(now, 0);
+#pragma unroll 2
+  for (int first = 0; first < chunks; first += BATCH) {
+    load(next, first + BATCH);
+#pragma unroll
+    for (int u = 0; u < BATCH; u++)
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) {
+        if (first + u < chunks) totals[i] = __fadd_rn(totals[i], now[i][u]);
+        now[i][u] = next[i][u];
+      }
+  }
 }

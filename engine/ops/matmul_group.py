@@ -41,11 +41,12 @@ def groupable(weights: Sequence[Weight], rows: int) -> bool:
     return types[-1] == types[0] or (len(types) == MOST and (types[0], types[-1]) in PAIRS and rows <= _few.ROWS)
 
 
-def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> None:
+def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product], *, ahead: bool = False) -> None:
     """One to three products of x (rows, cols padded to a multiple of 128) with weights that are `groupable`.
 
     One row is the matvec's, those of a band few's, more of them the gemm's, or where the GPU's table of the crossover
-    says so the matvec's.
+    says so the matvec's. ahead: a matvec lets what comes behind it start before what is in front of it has ended, and
+    ask for its weights; worth it where that leaves many multiprocessors idle, as attention of one row does.
     """
     weights = [product.weight for product in products]
     if not weights or not groupable(weights, x.codes.shape[0]):
@@ -61,6 +62,8 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product]) -> N
         return
     cut = _cut(stream, weights, rows, width, few=path == "few")
     args += [int32(OP, "strips", cut.strips), cut.span]
+    if path == "matvec":
+        args.append(np.int32(ahead))
     stream.launch(OP, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
 
 
