@@ -77,10 +77,8 @@ def _normed(
     return activations(stream, h, consumers, scratch=b.quantized)
 
 
-def _products(
-    stream: Stream, b: Buffers, a: Activations, products: Sequence[Product], *, ahead: bool = False
-) -> None:
-    """In one launch if there is a kernel for it, else in several, else by single operations. ahead: see matmul_group."""
+def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product], *, ahead: bool = False) -> None:
+    """In one launch if there is a kernel for it, else in several, else by single ones. ahead: see matmul_group."""
     rows = products[0].out.shape[0]
     if a.quantized is not None and groupable([product.weight for product in products], rows):
         matmul_group(stream, a.quantized, products, ahead=ahead)

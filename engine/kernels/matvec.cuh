@@ -239,32 +239,12 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   }
 }
 
-// Folds the sums of chunks of COUNT times `strips` strips, 1 or 2: lanes 0 .. 15 the first of each, the others the second.
-// Many are asked for at a time, the next ones before any is added: every addition waits for the one before.
-template <int COUNT, class Sums>
-__device__ __forceinline__ void fold_strips(float (&totals)[COUNT], const Sums& sums, int strips, int chunks) {
-  constexpr int BATCH = 16 / COUNT;
+// Folds the sums of chunks of a strip from `first` on, or of two: lanes 0 .. 15 the first, the others the second.
+template <class Sums>
+__device__ __forceinline__ void fold_strips(float& total, const Sums& sums, int first, int strips, int chunks) {
   const int lane = threadIdx.x % 32;
   if (lane >= strips * STRIP_ROWS) return;
-  float now[COUNT][BATCH], next[COUNT][BATCH];
-  const auto load = [&](float (&held)[COUNT][BATCH], int first) {
-#pragma unroll
-    for (int i = 0; i < COUNT; i++)
-#pragma unroll
-      for (int u = 0; u < BATCH; u++)
-        if (first + u < chunks)
-          held[i][u] = sums.strip(i * strips + lane / STRIP_ROWS)[lane % STRIP_ROWS + (first + u) * sums.CHUNK_PITCH];
-  };
-  load(now, 0);
-#pragma unroll 2
-  for (int first = 0; first < chunks; first += BATCH) {
-    load(next, first + BATCH);
-#pragma unroll
-    for (int u = 0; u < BATCH; u++)
-#pragma unroll
-      for (int i = 0; i < COUNT; i++) {
-        if (first + u < chunks) totals[i] = __fadd_rn(totals[i], now[i][u]);
-        now[i][u] = next[i][u];
-      }
-  }
+  const float* sum = sums.strip(first + lane / STRIP_ROWS) + lane % STRIP_ROWS;
+#pragma unroll 8
+  for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sum[chunk * sums.CHUNK_PITCH]);
 }
