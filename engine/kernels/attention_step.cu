@@ -11,7 +11,7 @@
 //           query and split once each way; q once per split, k, v, a row of each table and the results once.
 #include "step_combine.cuh"
 
-static_assert(sizeof(StepShared) == 93280, "engine/ops/attention_step.py asks for it");
+static_assert(sizeof(StepShared) == 11360 && 16 * STAGE_PIECES == 16384, "engine/ops/attention_step.py asks for them");
 
 // What a launch computes with.
 template <class Cell> struct StepAttention {
@@ -35,57 +35,59 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
 }
 
 // All items of M queries, walked with a grid stride. All threads execute pdl_wait.
-template <class Cell, int WIDEST, int M>
+template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
   const int items = item_count<M>(position, n);
   int at = (int)blockIdx.x;
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
-  Chunks<Cell, WIDEST> chunks = ask_first<Cell, WIDEST>(shared, step.keys, step.values, n, item);
+  Chunks<Cell, WIDEST, STAGES> chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item);
   HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(step.in, position, n);
   pdl_wait();
 #pragma unroll 1
   for (;;) {
     bring_heads<Cell, WIDEST, M>(shared, step.in, turn, step.keys, step.values, position, n, item);
-    const Attended<M> found = attend_split<Cell, WIDEST, M>(shared, chunks, n, item, step.scale);
+    const Attended<M> found = attend_split<Cell, WIDEST, M, STAGES>(shared, chunks, n, item, step.scale);
     finish_split<M>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
     at += (int)gridDim.x;
     if (at >= items) return;
     __syncthreads();  // shared memory is written again for the next item
     item = item_at<M>(at, position, n);
-    chunks = ask_first<Cell, WIDEST>(shared, step.keys, step.values, n, item);
+    chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item);
     turn = turn_of_warp<WIDEST>(step.in, position, n);  // again: there are no registers to keep it in
   }
 }
 
 // Items of a query each if there are up to `narrow` of them.
-template <class Cell, int WIDEST>
+template <class Cell, int WIDEST, int STAGES>
 __device__ __forceinline__ void attend_at(const StepAttention<Cell>& step, const int* position, int narrow) {
   DYN_SHARED(StepShared, shared);
   pdl_launch_dependents();
   const int now = load_settled(position);
   if (now < 0 || now >= step.n.context) return pdl_wait();
-  if (item_count<1>(now, step.n) <= narrow) attend<Cell, WIDEST, 1>(*shared, step, now);
-  else attend<Cell, WIDEST, MOST_QUERIES>(*shared, step, now);
+  if (item_count<1>(now, step.n) <= narrow) attend<Cell, WIDEST, 1, STAGES>(*shared, step, now);
+  else attend<Cell, WIDEST, MOST_QUERIES, STAGES>(*shared, step, now);
 }
 
 // out: (heads, head_dim) or null; codes: (padded,), scales, sums: (padded / 32,) or null, what lies past the heads
 // becomes zero; keys, values: (kv_heads, context, head_dim), the cells of this position are written; o, m, l, arrivals:
 // as StepScratch; q, k, v, weights and tables: as NewHeads; position: (1,). head_dim is a multiple of 32. A position
 // outside the context is passed over. WIDEST: the widest head; BLOCKS: that a multiprocessor has registers for.
-#define ATTENTION_STEP(name, Cell, WIDEST, BLOCKS)                                                               \
+#define ATTENTION_STEP(name, Cell, WIDEST, STAGES, BLOCKS)                                                       \
   extern "C" __global__ void __launch_bounds__(STEP_THREADS, BLOCKS)                                             \
   attention_step_##name(float* out, signed char* codes, float* scales, float* sums, Cell* keys, Cell* values,    \
                         float* o, float* m, float* l, unsigned* arrivals, const float* q, const float* k,        \
                         const float* v, const float* q_weight, const float* k_weight, const float* cos,          \
                         const float* sin, const int* position, int heads, int kv_heads, int group, int head_dim, \
                         int context, int pairs, int padded, float eps, float scale, int narrow) {                \
-    attend_at<Cell, WIDEST>({{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values, {o, m, l, arrivals},    \
-                             {out, codes, scales, sums, padded},                                                 \
-                             {heads, kv_heads, group, head_dim, context, pairs}, scale}, position, narrow);      \
+    attend_at<Cell, WIDEST, STAGES>({{q, k, v, q_weight, k_weight, cos, sin, eps}, keys, values,                 \
+                                     {o, m, l, arrivals}, {out, codes, scales, sums, padded},                    \
+                                     {heads, kv_heads, group, head_dim, context, pairs}, scale}, position,       \
+                                    narrow);                                                                     \
   }
-ATTENTION_STEP(f32_128, float, 128, 2)
-ATTENTION_STEP(f32_256, float, 256, 1)
-ATTENTION_STEP(f16_128, unsigned short, 128, 2)
-ATTENTION_STEP(f16_256, unsigned short, 256, 1)
+ATTENTION_STEP(f32_128, float, 128, RING, 2)
+ATTENTION_STEP(f32_256, float, 256, RING, 1)
+ATTENTION_STEP(f16_128, unsigned short, 128, RING, 2)
+ATTENTION_STEP(f16_128_whole, unsigned short, 128, WHOLE, 1)
+ATTENTION_STEP(f16_256, unsigned short, 256, RING, 1)

@@ -7,7 +7,6 @@ static const int MOST_QUERIES = 4;
 static const int SCORED = 2, SCORERS = SPLIT / SCORED;  // keys that a thread scores, and threads that do
 
 struct StepShared {
-  uint4 stages[STAGES * STAGE_PIECES];
   float4 p[SPLIT * MOST_QUERIES / 4];                         // first q as [head_dim][M], then the p_j as [keys][M]
   uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];  // cells of this step
   float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];             // of warps, normed; at the end O, [queries][head_dim]
@@ -268,31 +267,31 @@ template <int M> struct Attended {
   float o[M][2], top[M], l;
 };
 
-// The keys and values of an item on their way, as far as there is room.
-template <class Cell, int WIDEST>
-__device__ __forceinline__ Chunks<Cell, WIDEST> ask_first(StepShared& shared, const Cell* keys, const Cell* values,
-                                                          const StepSizes& n, const StepItem& item) {
+// The keys and values of an item on their way, as far as there is room behind `shared`.
+template <class Cell, int WIDEST, int STAGES>
+__device__ __forceinline__ Chunks<Cell, WIDEST, STAGES> ask_first(StepShared& shared, const Cell* keys,
+                                                                  const Cell* values, const StepSizes& n,
+                                                                  const StepItem& item) {
   const long long start = ((long long)item.kv_head * n.context + item.first) * n.head_dim;
-  Chunks<Cell, WIDEST> chunks(shared.stages, reinterpret_cast<const uint4*>(keys + start),
-                              reinterpret_cast<const uint4*>(values + start), item.cached,
-                              n.head_dim / Packed<Cell>::PER_PIECE);
-#pragma unroll 1
-  for (int i = 0; i < STAGES - 1; i++) chunks.ask();
+  Chunks<Cell, WIDEST, STAGES> chunks(
+      reinterpret_cast<uint4*>(&shared + 1), reinterpret_cast<const uint4*>(keys + start),
+      reinterpret_cast<const uint4*>(values + start), item.cached, n.head_dim / Packed<Cell>::PER_PIECE);
+  chunks.ask_first();
   return chunks;
 }
 
 // One item, whose heads bring_heads has left in shared memory.
-template <class Cell, int WIDEST, int M>
-__device__ __forceinline__ Attended<M> attend_split(StepShared& shared, Chunks<Cell, WIDEST>& chunks, const StepSizes& n,
-                                                    const StepItem& item, float scale) {
+template <class Cell, int WIDEST, int M, int STAGES>
+__device__ __forceinline__ Attended<M> attend_split(StepShared& shared, Chunks<Cell, WIDEST, STAGES>& chunks,
+                                                    const StepSizes& n, const StepItem& item, float scale) {
   const int t = (int)threadIdx.x, lane = t & 31, cells = KEY_PIECES * Packed<Cell>::PER_PIECE;
-  const int key_chunks = n.head_dim / cells, ROWS = Chunks<Cell, WIDEST>::VALUE_ROWS;
+  const int key_chunks = n.head_dim / cells, ROWS = Chunks<Cell, WIDEST, STAGES>::VALUE_ROWS;
   const bool scores = t < SCORERS && first_key() < item.seen(), folds = 2 * t < n.head_dim;
   const bool adds = t >> 5 == ADDER && lane < M;
   float s[SCORED][M] = {};
 #pragma unroll 1
   for (int c = 0; c < key_chunks; c++) {
-    const uint4* stage = chunks.take();
+    const uint4* stage = chunks.take_keys(c);
     if (scores) score<Cell, M>(s, shared.p + c * cells * M / 4, KeyPlaces(shared, stage, item, c));
   }
   Attended<M> out = {};
@@ -300,7 +299,7 @@ __device__ __forceinline__ Attended<M> attend_split(StepShared& shared, Chunks<C
   const float* p = reinterpret_cast<const float*>(shared.p);
   int base = 0;
   do {  // once without a row, too: there is a barrier in it
-    const Cell* cells_of = reinterpret_cast<const Cell*>(chunks.take()) + 2 * t;
+    const Cell* cells_of = reinterpret_cast<const Cell*>(chunks.take_values()) + 2 * t;
     const int count = min(ROWS, item.cached - base);
     if (folds) fold<Cell, WIDEST, M>(out.o, shared.p + base * M / 4, cells_of, count);
     if (adds) out.l = add_up<M>(out.l, p + base * M + lane, count);

@@ -20,7 +20,8 @@ RESIDENT = 2  # blocks that a multiprocessor holds at once
 # wait behind those. With more of them two blocks of this launch are worth more. On an H200, a token of qwen3-8b: 2,176
 # against 2,311 us behind 3,968 others (1.03 splits), 2,667 against 2,461 behind 8,200 (2.0).
 ALONE = 1.25
-SHARED = 93280  # bytes of StepShared
+SHARED, STAGE = 11360, 16384  # bytes of StepShared, and of a stage behind it
+RING, WHOLE = 5, 8  # stages: of a ring, or so many that a split of 128 float16 a row lies there as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +98,14 @@ def attention_step(
     )  # fmt: skip
     tiles = kv_heads * -(-group // TILE)
     items = max(tiles * splits(context), min(heads * splits(context), narrow))
-    kind, widest = "f32" if keys.dtype == np.float32 else "f16", 128 if head_dim <= 128 else 256
-    most, shared = RESIDENT * narrow, SHARED
+    kind = f"{'f32' if keys.dtype == np.float32 else 'f16'}_{128 if head_dim <= 128 else 256}"
+    most, shared, limit = RESIDENT * narrow, SHARED + RING * STAGE, stream.device.shared_limit
     if tiles * splits(context) <= ALONE * narrow:
-        most, shared = narrow, max(SHARED, stream.device.shared_limit * 3 // 4)
+        most, shared = narrow, max(shared, limit * 3 // 4)
+        if kind == "f16_128" and limit >= SHARED + WHOLE * STAGE:
+            kind, shared = "f16_128_whole", max(shared, SHARED + WHOLE * STAGE)
     grid = blocks(min(items, most))
-    stream.launch(OP, f"{OP}_{kind}_{widest}", grid=grid, block=THREADS, args=args, shared=shared)
+    stream.launch(OP, f"{OP}_{kind}", grid=grid, block=THREADS, args=args, shared=shared)
 
 
 def _results(out: Buffer | Quantized, cols: int, width: int) -> tuple[Buffer | None, ...]:

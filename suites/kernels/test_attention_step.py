@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.device import Buffer, Device, LaunchError, Stream
 from engine.devices.host import HostDevice
+from engine.devices.host.stream import HostStream
 from engine.ops.attention import Scratch, attention_scratch
 from engine.ops.attention_step import NewHeads, attention_step
 from engine.ops.quantize import Quantized
@@ -216,8 +218,40 @@ def test_a_position_outside_the_cache_is_passed_over(device: Device) -> None:
             assert results[name].tobytes() == tensors[name].tobytes()
 
 
+@pytest.fixture(scope="module")
+def large() -> Iterator[HostDevice]:
+    """A host device with room for whole splits."""
+    opened = HostDevice(shared_limit=227 * 1024)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("grid_limit", GRIDS)
+@pytest.mark.parametrize("position", [0, 63, 64, 136, 255, 256, 700, 1023])
+@pytest.mark.parametrize("sizes", [(4, 2, 128), (2, 1, 96), (1, 1, 32), (5, 1, 64)], ids=str)
+def test_whole_splits(
+    large: HostDevice,
+    sizes: tuple[int, int, int],
+    position: int,
+    grid_limit: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heads, kv_heads, head_dim = sizes
+    kernels, launch = set[str](), HostStream.launch
+
+    def note(stream: HostStream, module: str, kernel: str, **options: Any) -> None:
+        kernels.add(kernel)
+        launch(stream, module, kernel, **options)
+
+    monkeypatch.setattr(HostStream, "launch", note)
+    case = Case(heads=heads, kv_heads=kv_heads, head_dim=head_dim, position=position)
+    _check(large, case, grid_limit=grid_limit)
+    assert kernels == {"attention_step_f16_128_whole"}
+
+
 def test_schedules(host_variant: HostDevice) -> None:
     for case in (
+        Case(heads=4, kv_heads=1, head_dim=128, position=300),
         Case(heads=6, kv_heads=2, head_dim=32, position=300),
         Case(heads=3, kv_heads=1, head_dim=64, position=5, kv=np.float32),
         Case(heads=160, kv_heads=32, head_dim=32, position=260),

@@ -45,6 +45,8 @@ class HostDevice:
     poison: fresh device memory and the shared memory of every block hold 0xFF bytes (NaN, -1).
     limit: bytes of device memory, by default that of the machine.
     multiprocessors: what launchers are told; no result depends on it.
+    shared_limit: bytes of shared memory that a block may have, 227 KiB at most; by default what every GPU from sm_80 on
+        has.
     compiler: its path or name; by default the first of g++, clang++, gcc and clang that compiles C++.
     cpu_extensions: use the CPU's fused multiply-add and half conversion; without them the same bits come from software.
     kernel_dirs: folders of kernel files besides engine/kernels.
@@ -62,6 +64,7 @@ class HostDevice:
         poison: bool = True,
         limit: int | None = None,
         multiprocessors: int = 8,
+        shared_limit: int = 99 * 1024,
         kernel_dirs: Sequence[Path] = (),
         compiler: str | None = None,
         cpu_extensions: bool = True,
@@ -69,7 +72,10 @@ class HostDevice:
         if workers < 1 or (mode == "check" and workers > 1):
             raise DeviceError(f"host device: {workers} workers in mode {mode}: at least 1, and only 1 in mode check")
         self._mode: Mode = mode
+        if not 0 < shared_limit <= MAX_SHARED:
+            raise DeviceError(f"host device: {shared_limit} bytes of shared memory, expected 1 .. {MAX_SHARED}")
         self._multiprocessors = multiprocessors
+        self._shared_limit = shared_limit
         self._builder = Builder(
             find_compiler(compiler, cpu_extensions=cpu_extensions),
             cache_dir or default_cache_dir(),
@@ -115,7 +121,7 @@ class HostDevice:
 
     @property
     def shared_limit(self) -> int:
-        return MAX_SHARED
+        return self._shared_limit
 
     @property
     def multiprocessors(self) -> int:
