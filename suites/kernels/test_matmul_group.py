@@ -42,7 +42,8 @@ def _check(
             out.write(other)
         addend = out if added == "residual" else None if other is None else device.upload(other, "added")
         products.append(Product(weight=load_weight(device, tensor, "weight"), out=out, added=addend))
-    matmul_group(device.stream(grid_limit=grid_limit), quantized, products)
+    ahead = added == "residual"  # as the output of attention does it
+    matmul_group(device.stream(grid_limit=grid_limit), quantized, products, ahead=ahead)
     for product, wanted in zip(products, expected, strict=True):
         assert_same_bits(product.out.read().view(np.float32), wanted, f"matmul_group {types} {cols} {added}")
     buffers = [*vars(quantized).values(), *(p.out for p in products), *(p.weight.buffer for p in products)]
