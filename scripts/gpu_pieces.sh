@@ -29,7 +29,7 @@ plan() {
       suite+=("--benchmark-json=$OUT/kernels.benchmark.json")
       ;;
     doctor) limit=120 command=("${zeroulp[@]}" doctor) ;;
-    bench | targets)
+    bench | targets | targets-*) # targets-MODEL-QUANT: those rows; "zeroulp store merge" puts them together
       limit=1800 command=("${zeroulp[@]}" bench allrows)
       begun=$(compgen -G "$folder/*/plan.json" | tail -n 1)
       if [ -n "$begun" ]; then
@@ -37,6 +37,8 @@ plan() {
       else
         [ "$1" = bench ] || command+=(harness/targets.toml)
         command+=(--device "$device" --out "$folder")
+        local rows=${1#targets-}
+        [ "$rows" = "$1" ] || command+=(--where "model == \"qwen3-${rows%%-*}\" and quant == \"${rows#*-}\"")
       fi
       ;;
     aa-*)
