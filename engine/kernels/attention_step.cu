@@ -2,8 +2,8 @@
 // Formula:  NUMERICS 4 with 32 chains, 8 and 9 for the heads of the step, then 10, then 5
 // Grid:     one item per split of 256 keys, key head and up to 4 of its queries, or per split and query while those are
 //           few; 256 threads. Only splits with a visible key: the position is read on the device.
-// Overlap:  position, tables, weights and the cells of earlier positions are settled (the embedding of a pass sees to it):
-//           they are asked for before the launch in front has ended.
+// Overlap:  position, tables, weights and the cells of earlier positions are settled (the embedding of a pass sees to
+//           it): they are asked for before the launch in front has ended.
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread. The last block to arrive
 //           combines, whichever it is.
 // Rounding: that of qk_norm, rope, kv_append, attention and quantize.
@@ -11,7 +11,7 @@
 //           query and split once each way; q once per split, k, v, a row of each table and the results once.
 #include "step_combine.cuh"
 
-static_assert(sizeof(StepShared) == 11360 && 16 * STAGE_PIECES == 16384, "engine/ops/attention_step.py asks for them");
+static_assert(sizeof(StepShared) == 11424 && 16 * STAGE_PIECES == 16384, "engine/ops/attention_step.py asks for them");
 
 // What a launch computes with.
 template <class Cell> struct StepAttention {
@@ -24,14 +24,15 @@ template <class Cell> struct StepAttention {
 };
 
 // Items of M queries of a step at `position`, and one of them.
-template <int M> __device__ __forceinline__ int tiles_of(const StepSizes& n) { return M == 1 ? n.group : (n.group + M - 1) / M; }
+template <int M> __device__ __forceinline__ int tiles_of(const StepSizes& n) { return (n.group + M - 1) / M; }
 template <int M> __device__ __forceinline__ int item_count(int position, const StepSizes& n) {
   return n.kv_heads * tiles_of<M>(n) * (position / SPLIT + 1);
 }
 template <int M> __device__ __forceinline__ StepItem item_at(int at, int position, const StepSizes& n) {
   const int tiles = tiles_of<M>(n), split = at / (n.kv_heads * tiles), within = at - split * (n.kv_heads * tiles);
   const int kv_head = within / tiles, tile = within - kv_head * tiles, rest = position - split * SPLIT;
-  return {kv_head * n.group + tile * M, min(M, n.group - tile * M), kv_head, split * SPLIT, min(rest, SPLIT), rest < SPLIT};
+  return {kv_head * n.group + tile * M, min(M, n.group - tile * M), kv_head, split * SPLIT, min(rest, SPLIT),
+          rest < SPLIT};
 }
 
 // All items of M queries, walked with a grid stride. All threads execute pdl_wait.

@@ -20,8 +20,8 @@ __device__ __forceinline__ void pdl_wait() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-// Lets the next launch of the stream start (it still waits at its own pdl_wait for this one to end). A launch that does so
-// behind its own pdl_wait settles what was written before it: all launches before it have ended when one behind it starts.
+// Lets the next launch of the stream start (it still waits at its own pdl_wait for this one to end). A launch that does
+// so behind its own pdl_wait settles what was written before it: those before it have ended when one behind it starts.
 __device__ __forceinline__ void pdl_launch_dependents() {
 #ifdef HOPPER
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

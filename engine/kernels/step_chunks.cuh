@@ -55,8 +55,8 @@ template <class Cell, int WIDEST, int STAGES> struct Chunks {
 #pragma unroll 1
     for (int i = 0; i < (STAGES == WHOLE ? STAGES : STAGES - 1); i++) ask();
   }
-  // All threads call these: chunk c of the keys, then VALUE_ROWS rows of values, there for all. What was taken before is
-  // used up.
+  // All threads call these: chunk c of the keys, then VALUE_ROWS rows of values, there for all. What was taken before
+  // is used up.
   __device__ __forceinline__ const uint4* take_keys(int c) {
     if (STAGES != WHOLE) return take();
     if (c == 0) {

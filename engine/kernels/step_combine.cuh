@@ -43,7 +43,7 @@ __device__ __forceinline__ void find_factors(Factors& factors, float& carried, c
   carried = __shfl_sync(WHOLE_WARP, top, count - 1);
 }
 
-// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums. `factors`: one for each query.
+// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums. `factors`: one a query.
 __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* factors, const StepScratch& from,
                                                const StepSizes& n, const StepItem& item, int visited) {
   const int t = (int)threadIdx.x, warp = t >> 5, half = n.head_dim / 2, splits = (n.context + SPLIT - 1) / SPLIT;
@@ -119,14 +119,16 @@ template <int M>
 __device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
                                              const StepOutputs& to, const StepSizes& n, const StepItem& item,
                                              int visited) {
-  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT;
+  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT, D = Share<M>::VALUES;
   const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
 #pragma unroll
   for (int i = 0; i < M; i++) {
     if (i >= item.queries) continue;
     float* o = alone ? shared.heads + i * n.head_dim : scratch.o + (place + (long long)i * splits) * n.head_dim;
-    if (2 * t < n.head_dim) reinterpret_cast<float2*>(o)[t] = make_float2(split.o[i][0], split.o[i][1]);
+#pragma unroll
+    for (int d = 0; d < D; d++)
+      if (D * t < n.head_dim) o[D * t + d] = split.o[i][d];
     if (t == 0 && !alone) scratch.m[place + (long long)i * splits] = split.top[i];
   }
   if (adder) {

@@ -16,3 +16,81 @@ struct NewHeads {
   const float *q, *k, *v, *q_weight, *k_weight, *cos, *sin;
   float eps;
 };
+
+static const int ADDER = STEP_THREADS / 32 - 1;  // the warp that adds up the p_j
+static const int MOST_QUERIES = 4;
+
+// What a thread takes of M queries: the scores of KEYS keys, then the fold of VALUES neighbouring values. A q_d or p_j
+// comes from shared memory once for all of them, which is most of what there is to wait for with one query. With four, two
+// keys and two values took longer on an H200 (a token of qwen3-8b behind 3,968 others 2,170 us instead of 2,132).
+template <int M> struct Share {
+  static const int KEYS = M == 1 ? 2 : 1, SCORERS = SPLIT / KEYS, VALUES = KEYS;
+};
+
+struct StepShared {
+  float4 p[SPLIT * MOST_QUERIES / 4];                         // first q as [head_dim][M], then the p_j as [keys][M]
+  uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];  // cells of this step
+  float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];             // of warps, normed; at the end O, [queries][head_dim]
+  float tops[STEP_THREADS / 32 * MOST_QUERIES];               // maxima of the warps, [warps][M]
+  float sums[MOST_QUERIES];                                   // L at the end
+  int last;                                                   // is this block the last one to arrive?
+};
+
+// One work item: `queries` queries from head `head` on over the split that starts at key `first`. `cached` keys of it
+// lie in the cache; the one after them comes with this step if it is `fresh`. Items have M queries, 1 or MOST_QUERIES,
+// or fewer, with zeros in place of the others.
+struct StepItem {
+  int head, queries, kv_head, first, cached;
+  bool fresh;
+  __device__ __forceinline__ int seen() const { return cached + fresh; }
+};
+
+// One warp copies the cells of a head.
+__device__ __forceinline__ void copy_cells(uint4* to, const uint4* from, int pieces) {
+#pragma unroll 1
+  for (int i = (int)threadIdx.x & 31; i < pieces; i += 32) to[i] = from[i];
+}
+
+// What turns the heads of this warp: the queries', or the key's.
+template <int WIDEST>
+__device__ __forceinline__ HeadTurn<WIDEST> turn_of_warp(const NewHeads& in, int position, const StepSizes& n) {
+  const long long row = (long long)position * n.pairs;
+  const bool is_key = (int)threadIdx.x >> 5 == MOST_QUERIES;
+  return HeadTurn<WIDEST>(is_key ? in.k_weight : in.q_weight, in.cos + row, in.sin + row, n.head_dim, n.pairs);
+}
+
+// q of the item into shared memory, and the new key and value, which the first item of a key head leaves in the cache.
+template <class Cell, int WIDEST, int M>
+__device__ __forceinline__ void bring_heads(StepShared& shared, const NewHeads& in, const HeadTurn<WIDEST>& turn,
+                                            Cell* keys, Cell* values, int position, const StepSizes& n,
+                                            const StepItem& item) {
+  const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31, pieces = n.head_dim / Packed<Cell>::PER_PIECE;
+  const bool appends = item.head == item.kv_head * n.group, is_key = warp == MOST_QUERIES;
+  const long long cell = ((long long)item.kv_head * n.context + position) * n.head_dim;
+  float* q = reinterpret_cast<float*>(shared.p) + warp;
+  if (warp < item.queries || (is_key && item.fresh)) {
+    float* normed = shared.heads + warp * LARGEST_HEAD;
+    const float* head = is_key ? in.k + item.kv_head * n.head_dim : in.q + (item.head + warp) * n.head_dim;
+    Cell* key = reinterpret_cast<Cell*>(shared.key);
+    turned_head<WIDEST>(normed, head, turn, n.head_dim, n.pairs, in.eps, [&](int i, float value) {
+      if (is_key) store(key + i, value);
+      else q[i * M] = value;
+    });
+    __syncwarp();
+    if (is_key && appends) copy_cells(reinterpret_cast<uint4*>(keys + cell), shared.key, pieces);
+  } else if (warp < M) {
+#pragma unroll 1
+    for (int i = lane; i < n.head_dim; i += 32) q[i * M] = 0.0f;
+  } else if (warp == MOST_QUERIES + 1 && item.fresh) {
+    Cell* value = reinterpret_cast<Cell*>(shared.value);
+    const float4* from = reinterpret_cast<const float4*>(in.v + item.kv_head * n.head_dim);
+#pragma unroll 1
+    for (int i = lane; i < n.head_dim / 4; i += 32) {
+      const float4 four = from[i];
+      store(value + 4 * i, four.x), store(value + 4 * i + 1, four.y);
+      store(value + 4 * i + 2, four.z), store(value + 4 * i + 3, four.w);
+    }
+    __syncwarp();
+    if (appends) copy_cells(reinterpret_cast<uint4*>(values + cell), shared.value, pieces);
+  }
+}

@@ -57,6 +57,18 @@ def test_wrong_count(host: HostDevice) -> None:
         host.stream().launch("sound", "every_argument", grid=1, block=32, args=(None,))
 
 
+def test_shared_memory_as_large_as_the_device_is_told() -> None:
+    device = HostDevice(shared_limit=227 * 1024, kernel_dirs=(TEST_KERNELS,))
+    out = device.alloc((1,), np.int32, "out")
+    device.stream().launch("sound", "much_shared", grid=1, block=32, args=(out,), shared=187 * 1024)
+    with pytest.raises(LaunchError, match="at most 232448"):
+        device.stream().launch("sound", "much_shared", grid=1, block=32, args=(out,), shared=187 * 1024 + 1)
+    device.close()
+    for wrong in (0, 227 * 1024 + 1):
+        with pytest.raises(DeviceError, match=f"{wrong} bytes of shared memory, expected 1 .. 232448"):
+            HostDevice(shared_limit=wrong)
+
+
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [

@@ -276,6 +276,14 @@ def test_butterfly_sum(bench: Bench) -> None:
     assert not np.array_equal(expected[:, 0], values.sum(axis=1, dtype=np.float64).astype(np.float32))
 
 
+def test_warp_reductions_of_integers(bench: Bench) -> None:
+    values = np.random.default_rng(34).integers(-(2**25), 2**25, (500, 32), dtype=np.int32)
+    settled = np.array([7], np.int32)
+    got = bench.run("warp_reductions", ((2, 500, 32), np.int32), [values, settled], np.int32(500), block=32)
+    expected = np.stack([values.max(axis=1), values.sum(axis=1, dtype=np.int32)]) + 7
+    _same(got, np.repeat(expected[:, :, None], 32, axis=2))
+
+
 def test_streaming_loads_and_dynamic_shared_memory(bench: Bench) -> None:
     words = np.random.default_rng(4).integers(0, 2**32, (1000, 4), dtype=np.uint32)
     got = bench.run("copy_streaming", ((1000, 4), np.uint32), [words], np.int32(1000), shared=256 * 16)

@@ -45,7 +45,7 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="step-keeps-the-new-key-to-itself",
-        file="engine/kernels/step_split.cuh",
+        file="engine/kernels/step_heads.cuh",
         old="if (is_key && appends)",
         new="if (is_key && item.head < 0)",
         checks=(f"{_KERNELS}attention_step.py::test_part_of_a_head_turns[{{device}}]",),
@@ -59,7 +59,7 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         name="step-swaps-the-pieces-of-a-key",
-        file="engine/kernels/step_split.cuh",
+        file="engine/kernels/step_scores.cuh",
         old="is_new ? 0 : key_place(key, 0)",
         new="key_place(key, 0)",
         checks=(f"{_KERNELS}attention_step.py::test_shapes[{{device}}-18/3x128-at-254-float32]",),

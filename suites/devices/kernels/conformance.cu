@@ -192,6 +192,19 @@ extern "C" __global__ void butterfly_sums(float* out, const float* in, int warps
     out[warp * 32 + threadIdx.x] = butterfly_sum(in[warp * 32 + threadIdx.x]);
 }
 
+// out: (2, warps, 32), in: (warps, 32); every lane gets the largest of its warp's, and their sum. `settled`: a word that is
+// read ahead and added to all. A warp a block.
+extern "C" __global__ void warp_reductions(int* out, const int* in, const int* settled, int warps) {
+  pdl_launch_dependents();
+  const int added = load_settled(settled);
+  pdl_wait();
+  for (int warp = blockIdx.x; warp < warps; warp += gridDim.x) {
+    const int at = warp * 32 + (int)threadIdx.x;
+    out[at] = warp_max(in[at]) + added;
+    out[warps * 32 + at] = warp_total(in[at]) + added;
+  }
+}
+
 // out: (pieces, 4), in: (pieces, 4), through read-once loads and dynamic shared memory of 16 bytes a thread.
 extern "C" __global__ void copy_streaming(uint4* out, const uint4* in, int pieces) {
   DYN_SHARED(uint4, stage);

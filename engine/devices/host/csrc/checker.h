@@ -3,8 +3,8 @@
 // full __syncwarp; shuffles order nothing. What a block did before it came to a counter (last_to_arrive; the barrier
 // before it counts) is ordered before what the last one there does after its next barrier.
 // Overlap of launches (programmatic dependent launch) does not happen here, but its rule is checked: before its pdl_wait
-// a thread writes no device memory and reads, or asks for, none that a kernel wrote, unless it was settled since; and some
-// thread of a launch waits (else it could end before the launch that it depends on). What an earlier launch wrote is
+// a thread writes no device memory and reads, or asks for, none that a kernel wrote, unless it was settled since; and
+// some thread of a launch waits (else it could end before the launch that it depends on). What an earlier launch wrote is
 // settled by the host, or by a launch in between that lets the next one start only behind its own pdl_wait.
 #pragma once
 namespace simt {
