@@ -23,7 +23,7 @@
     DYN_SHARED(unsigned char, shared);                                                                           \
     products<First, Last>(shared, GROUP, strips, span);                                                          \
   }                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, FEW_RESIDENT)                                     \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                     \
   matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \
     DYN_SHARED(unsigned char, shared);                                                                           \
     few_products<First, Last>(shared, GROUP, strips, span);                                                      \

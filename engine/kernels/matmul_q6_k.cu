@@ -15,7 +15,7 @@ matmul_q6_k_matvec(float* y, const signed char* codes, const float* scales, cons
                    Product{}, strips, span);
 }
 
-extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, FEW_RESIDENT)
+extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)
 matmul_q6_k_few(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
                    int rows, int outputs, int cols, int strips, int span) {
   DYN_SHARED(unsigned char, shared);

@@ -50,8 +50,8 @@ template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& w
 
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
 // (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see the skeleton.
-#define MATMUL_SWIGLU(kernel, skeleton, bands, Type, resident)                                                      \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, resident)                                            \
+#define MATMUL_SWIGLU(kernel, skeleton, bands, Type, threads, resident)                                                    \
+  extern "C" __global__ void __launch_bounds__(threads, resident)                                                   \
   kernel(signed char* codes, float* scales, float* sums, const signed char* x_codes, const float* x_scales,         \
          const float* x_sums, const unsigned char* gate, const unsigned char* up, int rows, int cols, int ff,       \
          int padded, int span) {                                                                                    \
@@ -61,8 +61,8 @@ template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& w
     put_pads(work, rows);                                                                                           \
   }
 #define MATMUL_SWIGLU_BOTH(name, Type)                                                         \
-  MATMUL_SWIGLU(matmul_swiglu_##name##_matvec, matvec, rows, Type, Step<Type>::RESIDENT)       \
-  MATMUL_SWIGLU(matmul_swiglu_##name##_few, few, few_bands(rows), Type, FEW_RESIDENT)
+  MATMUL_SWIGLU(matmul_swiglu_##name##_matvec, matvec, rows, Type, MATVEC_THREADS, Step<Type>::RESIDENT) \
+  MATMUL_SWIGLU(matmul_swiglu_##name##_few, few, few_bands(rows), Type, FEW_THREADS, 1)
 MATMUL_SWIGLU_BOTH(q8_0, Q8_0)
 MATMUL_SWIGLU_BOTH(q4_0, Q4_0)
 MATMUL_SWIGLU_BOTH(q5_0, Q5_0)

@@ -39,17 +39,17 @@ def test_the_kernel_of_a_path(
     device.free(out)
 
 
-@pytest.mark.parametrize("strips", [1, 2, 4])
+@pytest.mark.parametrize("items", [{2: 5, 1: 9}, {4: 3}], ids=["products", "swiglu"])
 @pytest.mark.parametrize("type_name", [name for name in TILES if WEIGHT_TYPES[name].quantized])
-def test_a_few_rows_of_any_width_find_room(device: Device, type_name: str, strips: int) -> None:
+def test_a_few_rows_of_any_width_find_room(device: Device, type_name: str, items: dict[int, int]) -> None:
     """Whether the activations of all rounds lie in a block, of two, or of one beside its sums."""
     stream = device.stream()
     types = [type_name, "Q6_K"] if type_name in MINIMA else [type_name]
     for rows in (1, 2, 4, 5, 8, 9):
         for cols in (128, 1024, 4096, 5120, 12288, 25600):
-            cut = _few.geometry(stream, "matmul", types, rows, cols, strips=strips, items=9)
+            cut = _few.geometry(stream, "matmul", types, rows, cols, items=items)
             assert cut.shared <= SHARED, f"{rows} rows of {cols}"
-            assert cut.span % (2048 // strips) == 0
+            assert cut.span % (cut.block * 8 // cut.strips) == 0
 
 
 def test_every_fault_is_one_line_that_names_the_op(device: Device) -> None:

@@ -14,7 +14,7 @@ from engine.devices.host.memory import HostBuffer
 from engine.devices.host.module import KernelModule, Parameter
 
 MAX_THREADS = 1024
-MAX_SHARED = 99 * 1024  # of these, 48 KiB static at most: what NVRTC allows
+LEAST_SHARED, MOST_SHARED = 99 * 1024, 227 * 1024  # bytes of a block on a GPU of sm_86 and of sm_90; static ones: 48 KiB at most
 MAX_GRID = 2**31 - 1
 
 Scalar = np.int32 | np.uint32 | np.int64 | np.float32
@@ -81,7 +81,14 @@ def _touched(buffer: HostBuffer, writable: bool) -> native.Argument:
 
 
 def prepare(
-    module: KernelModule, kernel: str, *, grid: int, block: int, shared: int, args: Sequence[KernelArgument]
+    module: KernelModule,
+    kernel: str,
+    *,
+    grid: int,
+    block: int,
+    shared: int,
+    shared_limit: int,
+    args: Sequence[KernelArgument],
 ) -> Launch:
     """Raises LaunchError, naming kernel and argument, for whatever does not fit."""
     name = f"{module.name}.{kernel}"
@@ -93,9 +100,9 @@ def prepare(
     if not (1 <= block <= MAX_THREADS and block % 32 == 0):
         raise LaunchError(f"{name}: block {block}, expected a multiple of 32 up to {MAX_THREADS}")
     static = module.static_shared_bytes(kernel)
-    if shared < 0 or not static + shared <= MAX_SHARED:
+    if shared < 0 or not static + shared <= shared_limit:
         raise LaunchError(
-            f"{name}: {shared} + {static} bytes of shared memory (dynamic + static), at most {MAX_SHARED}"
+            f"{name}: {shared} + {static} bytes of shared memory (dynamic + static), at most {shared_limit}"
         )
     if len(args) != len(signature):
         raise LaunchError(f"{name}: {len(args)} arguments given, the kernel has {len(signature)}")

@@ -20,7 +20,7 @@ from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.errors import AccessFault, GuardDamage, KernelFault
 from engine.devices.host import native, reports
 from engine.devices.host.arena import Arena, Place, physical_bytes
-from engine.devices.host.arguments import MAX_SHARED, Launch
+from engine.devices.host.arguments import LEAST_SHARED, MOST_SHARED, Launch
 from engine.devices.host.build import Builder, default_cache_dir
 from engine.devices.host.lane import HostLane
 from engine.devices.host.memory import Allocation, HostBuffer
@@ -44,7 +44,7 @@ class HostDevice:
     preempt: with "check" and "random", one access in so many lets another thread run (finds lost updates).
     poison: fresh device memory and the shared memory of every block hold 0xFF bytes (NaN, -1).
     limit: bytes of device memory, by default that of the machine.
-    multiprocessors: what launchers are told; no result depends on it.
+    multiprocessors, shared_limit: what launchers are told, the latter in bytes of a block; no result depends on them.
     compiler: its path or name; by default the first of g++, clang++, gcc and clang that compiles C++.
     cpu_extensions: use the CPU's fused multiply-add and half conversion; without them the same bits come from software.
     kernel_dirs: folders of kernel files besides engine/kernels.
@@ -62,6 +62,7 @@ class HostDevice:
         poison: bool = True,
         limit: int | None = None,
         multiprocessors: int = 8,
+        shared_limit: int = LEAST_SHARED,
         kernel_dirs: Sequence[Path] = (),
         compiler: str | None = None,
         cpu_extensions: bool = True,
@@ -69,7 +70,10 @@ class HostDevice:
         if workers < 1 or (mode == "check" and workers > 1):
             raise DeviceError(f"host device: {workers} workers in mode {mode}: at least 1, and only 1 in mode check")
         self._mode: Mode = mode
+        if not 0 < shared_limit <= MOST_SHARED:
+            raise DeviceError(f"host device: shared_limit is {shared_limit}, expected 1 .. {MOST_SHARED}")
         self._multiprocessors = multiprocessors
+        self._shared_limit = shared_limit
         self._builder = Builder(
             find_compiler(compiler, cpu_extensions=cpu_extensions),
             cache_dir or default_cache_dir(),
@@ -115,7 +119,7 @@ class HostDevice:
 
     @property
     def shared_limit(self) -> int:
-        return MAX_SHARED
+        return self._shared_limit
 
     @property
     def multiprocessors(self) -> int:

@@ -57,7 +57,7 @@ static struct Runtime {
   Counters counters;
 } rt;
 
-static const size_t PAGE = 4096, STACK_BYTES = 32768, DYNAMIC_BYTES = 25 * PAGE;
+static const size_t PAGE = 4096, STACK_BYTES = 32768, DYNAMIC_BYTES = 57 * PAGE;
 
 static inline uint64_t next_random() {  // xorshift64
   uint64_t x = rt.random;
