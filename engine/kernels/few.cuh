@@ -1,14 +1,15 @@
 // few: a few activation rows by quantised weights, each weight read once. One of the three skeletons of matmul.cuh.
 //
-// Items, strips, steps and rings are those of matvec.cuh, but a band is eight activation rows, or those that are left. A
-// round is a step of every warp; between two rounds stands one barrier. While the warps make the sums of chunks of a round,
-// the activations of the next one come, and before that each warp folds the sums of the round before, those of one row.
+// Items, strips, steps and rings are those of matvec.cuh, but a band is eight activation rows, or those that are left, and a
+// block has as many warps as the launcher finds room for: all that a multiprocessor runs, or half of them. A round is a step
+// of every warp; between two rounds stands one barrier. While the warps make the sums of chunks of a round, the activations
+// of the next one come, and before that a warp for each row folds its sums of the round before.
 #pragma once
 #include "few_chunks.cuh"
 
 static constexpr int FEW_THREADS = 512;  // of a block, at most
-static constexpr int FEW_DEPTH = 2;  // of a ring
-static constexpr int FEW_COPIES = 200;  // of a lane: as much as shared memory holds, by a warp for each row
+static constexpr int FEW_DEPTH = 2;      // of a ring
+static constexpr int FEW_COPIES = 200;   // of a lane: as much as shared memory holds, by a warp for each row
 
 __device__ __forceinline__ int few_bands(int rows) { return (rows + FEW_ROWS - 1) / FEW_ROWS; }
 
@@ -64,6 +65,12 @@ template <class Work> struct FewRounds {
     total = {};
     if (threadIdx.x / 32 < stage.rows) work.begin(item, row + threadIdx.x / 32, total);
   }
+  // Of a step of this warp in a round.
+  __device__ __forceinline__ void put(int item, int round, const unsigned char* slot, int strip, int step) const {
+    const int ends = chunks_of(round);
+    if (work.is_last(item)) put_step<typename Work::Last>(slot, room, stage, lane, strip, step, ends);
+    else put_step<typename Work::First>(slot, room, stage, lane, strip, step, ends);
+  }
   // Of the round before the one that `stage` turns to next, which may be the first one of another item.
   __device__ __forceinline__ void fold(int item, int row, int round) {
     const int warp = threadIdx.x / 32;
@@ -113,8 +120,7 @@ __device__ __forceinline__ void few(unsigned char* shared, const Work& work, con
       if (round == 0) rounds.begin(item, row);
       stage.turn(now * rounds.length, rounds.length, places);
       if (round * rounds.apart + step < steps) {
-        if (work.is_last(item)) put_step<typename Work::Last>(ring.slot(slot), rounds.room, stage, rounds.lane, strip, step, rounds.chunks_of(round));
-        else put_step<typename Work::First>(ring.slot(slot), rounds.room, stage, rounds.lane, strip, step, rounds.chunks_of(round));
+        rounds.put(item, round, ring.slot(slot), strip, step);
         __syncwarp();  // all lanes are through with this slot
         ring.ask(work, slot, steps, x.cols);
         slot = slot + 1 == FEW_DEPTH ? 0 : slot + 1;

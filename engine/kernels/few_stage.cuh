@@ -1,14 +1,13 @@
 // A few activation rows in shared memory: their way there, and where each lane of a warp finds and leaves its part.
 //
-// The weights of a strip are the mma's A operand and the rows its columns: lane (g, t) = (lane / 4, lane % 4) makes the sums of chunks of outputs g and g + 8 for two rows.
+// The weights of a strip are the mma's A operand and the rows its columns: lane (g, t) = (lane / 4, lane % 4) makes the sums
+// of chunks of outputs g and g + 8 for two rows.
 #pragma once
 #include "matvec.cuh"
 #include "tile_dots.cuh"
 
 static constexpr int FEW_ROWS = 8;  // of a band
 static constexpr int NARROW_ROWS = FEW_ROWS / STEP_CHUNKS;  // of which the chunks of a step fit into the columns together
-
-__device__ __forceinline__ int few_warps() { return blockDim.x / 32; }
 
 // The activations of some rounds of a band, side by side, and the sums of chunks of one round or of two. Rows lie so far
 // apart that the loads and the stores of a warp meet in no bank.
@@ -41,8 +40,8 @@ struct FewStage {
   template <bool SUMS, class Copies>
   __device__ __forceinline__ void ask(Copies& copies, const Activations& x, int row, int first, int to, int count) const {
     const int rows = min(most, x.rows - row), warp = threadIdx.x / 32;
-    const int spare = (few_warps() > 8) + (rows > 4 ? 0 : rows > 2 ? 1 : rows > 1 ? 2 : 3);
-    const int r = warp >> spare, step = 32 << spare, piece = threadIdx.x & (step - 1);  // so many warps bring a row
+    const int spare = (rows > 4 ? 0 : rows > 2 ? 1 : rows > 1 ? 2 : 3) + (blockDim.x > MATVEC_THREADS);
+    const int r = warp >> spare, step = 32 << spare, piece = threadIdx.x & (step - 1);  // 2^spare warps bring a row
     if (r >= rows) return;
     const long long from = (long long)(row + r) * (x.cols / CHUNK) + first;
     const int codes_count = count * CHUNK / PIECE_BYTES, term = r * terms_pitch + to * CHUNK_BLOCKS;
@@ -73,13 +72,13 @@ struct FewStage {
 // zeros stand in their place in the products of the other chunk. For a row that the band lacks its last row is read, and the
 // sums are left out.
 struct FewLane {
-  bool narrow;
-  int part, row;                // chunk of a step; the first of its two rows
-  const unsigned char* codes[2];  // of the column that it names to load_matrices: for the first chunk of a step, for the second
-  int codes_step[2];            // of these from a chunk to the next
-  const float* terms[2];        // scales of its rows, in chunk 0 of the stage
-  float* sums;                  // of its first output and row in chunk 0
-  int to_sums, sums_step;       // from scales to sums of a row; from sums of a chunk to those of the next
+  bool narrow;                    // up to four rows
+  int part, row;                  // its chunk of a step, the first of its two rows
+  const unsigned char* codes[2];  // of the column that it names to load_matrices, for either chunk of a step
+  int codes_step[2];              // from there to the next chunk
+  const float* terms[2];          // scales of its rows in chunk 0
+  float* sums;                    // of its first output and row in chunk 0
+  int to_sums, sums_step;         // from scales to sums of a row, from a chunk's sums to the next one's
 
   __device__ __forceinline__ explicit FewLane(const FewStage& stage) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, last = stage.rows - 1;

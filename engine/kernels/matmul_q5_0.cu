@@ -1,6 +1,7 @@
 // y = x times the transpose of Q5_0 weights, activations of 8 bits.
 // Formula:  NUMERICS 6, Q5_0.
-// Grid:     matvec, few: items are (16 or 32 outputs, 1 row or 8), 8 warps; gemm: (128 outputs, 64 rows), 128 threads.
+// Grid:     matvec: items are (16 or 32 outputs, 1 row), 8 warps; few: (16 or 32 outputs, 8 rows), up to 16 warps;
+//           gemm: (128 outputs, 64 rows), 128 threads.
 // Order:    integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left.
 // Rounding: the product of the scales and one fmaf for each block, one fadd for each chunk.
 // Traffic:  the weight once per row (matvec), 8 rows (few) or 64 rows (gemm), 5.5 bits a weight; x once per item.

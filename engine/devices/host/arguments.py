@@ -14,7 +14,7 @@ from engine.devices.host.memory import HostBuffer
 from engine.devices.host.module import KernelModule, Parameter
 
 MAX_THREADS = 1024
-LEAST_SHARED, MOST_SHARED = 99 * 1024, 227 * 1024  # bytes of a block on a GPU of sm_86 and of sm_90; static ones: 48 KiB at most
+MAX_SHARED = 227 * 1024  # of a block, as DYNAMIC_BYTES of csrc/state.h has room for
 MAX_GRID = 2**31 - 1
 
 Scalar = np.int32 | np.uint32 | np.int64 | np.float32
@@ -87,8 +87,8 @@ def prepare(
     grid: int,
     block: int,
     shared: int,
-    shared_limit: int,
     args: Sequence[KernelArgument],
+    shared_limit: int,
 ) -> Launch:
     """Raises LaunchError, naming kernel and argument, for whatever does not fit."""
     name = f"{module.name}.{kernel}"

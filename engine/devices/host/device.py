@@ -20,7 +20,7 @@ from engine.device import Buffer, CaptureError, DeviceError, DeviceName
 from engine.devices.errors import AccessFault, GuardDamage, KernelFault
 from engine.devices.host import native, reports
 from engine.devices.host.arena import Arena, Place, physical_bytes
-from engine.devices.host.arguments import LEAST_SHARED, MOST_SHARED, Launch
+from engine.devices.host.arguments import MAX_SHARED, Launch
 from engine.devices.host.build import Builder, default_cache_dir
 from engine.devices.host.lane import HostLane
 from engine.devices.host.memory import Allocation, HostBuffer
@@ -44,7 +44,9 @@ class HostDevice:
     preempt: with "check" and "random", one access in so many lets another thread run (finds lost updates).
     poison: fresh device memory and the shared memory of every block hold 0xFF bytes (NaN, -1).
     limit: bytes of device memory, by default that of the machine.
-    multiprocessors, shared_limit: what launchers are told, the latter in bytes of a block; no result depends on them.
+    multiprocessors: what launchers are told; no result depends on it.
+    shared_limit: bytes of shared memory that a block may have, 227 KiB at most; by default what every GPU from sm_80 on
+        has.
     compiler: its path or name; by default the first of g++, clang++, gcc and clang that compiles C++.
     cpu_extensions: use the CPU's fused multiply-add and half conversion; without them the same bits come from software.
     kernel_dirs: folders of kernel files besides engine/kernels.
@@ -62,7 +64,7 @@ class HostDevice:
         poison: bool = True,
         limit: int | None = None,
         multiprocessors: int = 8,
-        shared_limit: int = LEAST_SHARED,
+        shared_limit: int = 99 * 1024,
         kernel_dirs: Sequence[Path] = (),
         compiler: str | None = None,
         cpu_extensions: bool = True,
@@ -70,8 +72,8 @@ class HostDevice:
         if workers < 1 or (mode == "check" and workers > 1):
             raise DeviceError(f"host device: {workers} workers in mode {mode}: at least 1, and only 1 in mode check")
         self._mode: Mode = mode
-        if not 0 < shared_limit <= MOST_SHARED:
-            raise DeviceError(f"host device: shared_limit is {shared_limit}, expected 1 .. {MOST_SHARED}")
+        if not 0 < shared_limit <= MAX_SHARED:
+            raise DeviceError(f"host device: {shared_limit} bytes of shared memory, expected 1 .. {MAX_SHARED}")
         self._multiprocessors = multiprocessors
         self._shared_limit = shared_limit
         self._builder = Builder(

@@ -42,9 +42,10 @@ class HostStream:
         shared: int = 0,
     ) -> None:
         limited = grid if self._grid_limit is None else min(grid, self._grid_limit)
+        device = self._device
         launch = prepare(
-            self._device._module(module), kernel,
-            grid=limited, block=block, shared=shared, shared_limit=self._device.shared_limit, args=args,
+            device._module(module), kernel, grid=limited, block=block, shared=shared, args=args,
+            shared_limit=device.shared_limit,
         )  # fmt: skip
         if self._device.tracing is not None:
             self._device.tracing.append(launch)
