@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -203,7 +202,7 @@ def gate(
         cache=folder / "cache",
         rules=CAREFUL,
         timeout=made.timeout,
-        environment=dict(os.environ),
+        environment={},
         say=said.append,
         runner=machine.run,
     )
