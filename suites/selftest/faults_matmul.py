@@ -115,7 +115,7 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         file="engine/kernels/few_chunks.cuh",
         old="  put_scales<Op>(scales, slot, last);\n  __syncwarp();\n",
         new="  put_scales<Op>(scales, slot, last);\n",
-        checks=(f"{_KERNELS}matmul_q4_k.py::test_bands[{{device}}]",),
+        checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_where_a_block_is_large[Q4_K]",),
         host_only=True,
     ),
     Fault(
