@@ -1,14 +1,15 @@
 // few: a few activation rows by quantised weights, each weight read once. One of the three skeletons of matmul.cuh.
 //
-// Items, strips, steps and rings are those of matvec.cuh, but a band is eight activation rows, or those that are left. A
-// round is a step of every warp; between two rounds stands one barrier. While the warps make the sums of chunks of a round,
-// the activations of the next one come, and before that each warp folds the sums of the round before, those of one row.
+// Items, strips, steps and rings are those of matvec.cuh, but a band is eight activation rows, or those that are left, and a
+// block has as many warps as the launcher finds room for: all that a multiprocessor runs, or half of them. A round is a step
+// of every warp; between two rounds stands one barrier. While the warps make the sums of chunks of a round, the activations
+// of the next one come, and before that a warp for each row folds its sums of the round before.
 #pragma once
 #include "few_chunks.cuh"
 
-static constexpr int FEW_DEPTH = 2, FEW_RESIDENT = 2;  // of a ring; blocks on a multiprocessor
-static constexpr int FEW_COPIES = 200;                 // of a lane: as much as shared memory holds, by a warp for each row
-static_assert(FEW_ROWS == MATVEC_WARPS, "a warp folds the sums of one row");
+static constexpr int FEW_THREADS = 512;  // of a block, at most
+static constexpr int FEW_DEPTH = 2;      // of a ring
+static constexpr int FEW_COPIES = 200;   // of a lane: as much as shared memory holds, by a warp for each row
 
 __device__ __forceinline__ int few_bands(int rows) { return (rows + FEW_ROWS - 1) / FEW_ROWS; }
 
@@ -21,24 +22,30 @@ struct RowSums {
 
 // One block's rounds, item by item.
 template <class Work> struct FewRounds {
-  using R = Ring<Work, FEW_DEPTH, FEW_COPIES>;
+  using R = Ring<Work, 0, FEW_DEPTH, FEW_COPIES>;
+  static constexpr int FIRST = 32 * sizeof(RowScales<typename Work::First>), LAST = 32 * sizeof(RowScales<typename Work::Last>);
+  static constexpr int ROOM = FIRST > LAST ? FIRST : LAST;  // bytes of the scales of a step
   const Work& work;
   const Activations& x;
-  const int chunks = x.cols / CHUNK, apart = MATVEC_WARPS / work.strips;  // apart: steps of a round
+  const int chunks = x.cols / CHUNK, apart = R::stride(work);  // apart: steps of a round
   const int length = apart * STEP_CHUNKS, count = (chunks + length - 1) / length;  // chunks of a round; rounds of an item
   const int span;                                        // rounds whose activations are held; 0: of this one alone
   const bool whole = span >= count && x.rows <= FEW_ROWS;  // then they come once
   FewStage stage;
+  FewLane lane;
   R ring;
+  unsigned char* room;  // of this warp, for the scales of a step
   typename Work::Total total = {};
 
   __device__ __forceinline__ FewRounds(unsigned char* shared, const Work& work, const Activations& x, int columns)
       : work(work),
         x(x),
         span(columns / (length * CHUNK)),
-        stage(shared + MATVEC_WARPS * R::DEPTH * R::BYTES, max(span, 1) * length * CHUNK, min(FEW_ROWS, x.rows), work.strips,
-              Work::First::MINIMA) {
-    ring.slots = shared + threadIdx.x / 32 * R::DEPTH * R::BYTES;
+        stage(shared + R::warps() * (R::DEPTH * R::BYTES + ROOM), max(span, 1) * length * CHUNK, min(FEW_ROWS, x.rows),
+              work.strips, Work::First::MINIMA),
+        lane(stage) {
+    ring.slots = shared + threadIdx.x / 32 * (R::DEPTH * R::BYTES + ROOM);
+    room = ring.slot(R::DEPTH);
   }
   __device__ __forceinline__ int chunks_of(int round) const { return min(length, chunks - round * length); }
 
@@ -50,14 +57,24 @@ template <class Work> struct FewRounds {
       stage.template ask<Work::First::MINIMA>(ring.copies, x, row, round * length, slot * length, chunks_of(round));
   }
   __device__ __forceinline__ void begin(int item, int row) {
-    stage.rows = min(FEW_ROWS, x.rows - row);
+    const int rows = min(FEW_ROWS, x.rows - row);
+    if (rows != stage.rows) {
+      stage.rows = rows;
+      lane = FewLane(stage);
+    }
     total = {};
     if (threadIdx.x / 32 < stage.rows) work.begin(item, row + threadIdx.x / 32, total);
+  }
+  // Of a step of this warp in a round.
+  __device__ __forceinline__ void put(int item, int round, const unsigned char* slot, int strip, int step) const {
+    const int ends = chunks_of(round);
+    if (work.is_last(item)) put_step<typename Work::Last>(slot, room, stage, lane, strip, step, ends);
+    else put_step<typename Work::First>(slot, room, stage, lane, strip, step, ends);
   }
   // Of the round before the one that `stage` turns to next, which may be the first one of another item.
   __device__ __forceinline__ void fold(int item, int row, int round) {
     const int warp = threadIdx.x / 32;
-    if (row + warp >= x.rows) return;
+    if (warp >= min(FEW_ROWS, x.rows - row)) return;
     work.fold(total, RowSums{stage.chunk_sums(0, warp), stage.most * stage.sums_pitch}, chunks_of(round));
     if (round == count - 1) work.finish(item, row + warp, total);
   }
@@ -103,8 +120,7 @@ __device__ __forceinline__ void few(unsigned char* shared, const Work& work, con
       if (round == 0) rounds.begin(item, row);
       stage.turn(now * rounds.length, rounds.length, places);
       if (round * rounds.apart + step < steps) {
-        if (work.is_last(item)) put_step<typename Work::Last>(ring.slot(slot), stage, strip, step, rounds.chunks_of(round));
-        else put_step<typename Work::First>(ring.slot(slot), stage, strip, step, rounds.chunks_of(round));
+        rounds.put(item, round, ring.slot(slot), strip, step);
         __syncwarp();  // all lanes are through with this slot
         ring.ask(work, slot, steps, x.cols);
         slot = slot + 1 == FEW_DEPTH ? 0 : slot + 1;

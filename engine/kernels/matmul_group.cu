@@ -1,6 +1,6 @@
 // Up to three products of the same activations with quantised weights of one type, or of two, each perhaps with something added.
 // Formula:  NUMERICS 6 of each weight's type, then 7
-// Grid:     items are (16 or 32 outputs of one weight, 1 row), a few rows: (16 or 32 outputs, 8 rows), 8 warps;
+// Grid:     items are (16 or 32 outputs of one weight, 1 row), 8 warps; a few rows: (16 or 32 outputs, 8 rows), up to 16 warps;
 //           many, of one type: (128 outputs, 64 rows), 128 threads.
 // Order:    integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left; then the addend.
 // Rounding: that of the matmul, one fadd for the addend.
@@ -23,7 +23,7 @@
     DYN_SHARED(unsigned char, shared);                                                                           \
     products<First, Last>(shared, GROUP, strips, span, ahead);                                                   \
   }                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, FEW_RESIDENT)                                     \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                     \
   matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \
     DYN_SHARED(unsigned char, shared);                                                                           \
     few_products<First, Last>(shared, GROUP, strips, span);                                                      \

@@ -1,6 +1,7 @@
 // y = x times the transpose of Q6_K weights, activations of 8 bits.
 // Formula:  NUMERICS 6, Q6_K.
-// Grid:     matvec, few: items are (16 or 32 outputs, 1 row or 8), 8 warps; gemm: (128 outputs, 64 rows), 128 threads.
+// Grid:     matvec: items are (16 or 32 outputs, 1 row), 8 warps; few: (16 or 32 outputs, 8 rows), up to 16 warps;
+//           gemm: (128 outputs, 64 rows), 128 threads.
 // Order:    integers within a block of 32, blocks of a chunk of 128 ascending, chunks from the left.
 // Rounding: the product of the scales and one fmaf for each block, one fadd for each chunk.
 // Traffic:  the weight once per row (matvec), 8 rows (few) or 64 rows (gemm), 6.5625 bits a weight; x once per item.
@@ -15,7 +16,7 @@ matmul_q6_k_matvec(float* y, const signed char* codes, const float* scales, cons
                    Product{}, strips, span);
 }
 
-extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, FEW_RESIDENT)
+extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)
 matmul_q6_k_few(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
                    int rows, int outputs, int cols, int strips, int span) {
   DYN_SHARED(unsigned char, shared);

@@ -1,6 +1,6 @@
 // Gate and up of the feed-forward part, swiglu of the two, and quantize of that: the input of the down projection.
 // Formula:  NUMERICS 6 of the type of both weights, then 11, then 5
-// Grid:     items are (32 values of ff, 1 row), a few rows: (32 values of ff, 8 rows), 8 warps.
+// Grid:     items are (32 values of ff, 1 row), 8 warps; a few rows: (32 values of ff, 8 rows), up to 16.
 // Order:    that of the two matmuls; none in swiglu and quantize.
 // Rounding: those of matmul, swiglu and quantize.
 // Traffic:  each weight once per row or per 8 rows; activations once per block and row; codes, scales and sums once, pads included.
@@ -42,30 +42,36 @@ template <class Op> struct GateUp {
 };
 
 // What lies past ff has no weights: a warp for each block of 32. After the pdl_wait of a skeleton.
-template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& work, int rows) {
+template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& work, int rows, int warps) {
   const int pads = (work.padded - work.ff) / BLOCK * rows;
-  for (int pad = blockIdx.x * MATVEC_WARPS + threadIdx.x / 32; pad < pads; pad += gridDim.x * MATVEC_WARPS)
+  for (int pad = blockIdx.x * warps + threadIdx.x / 32; pad < pads; pad += gridDim.x * warps)
     work.put(pad % rows, work.ff / BLOCK + pad / rows, QuantizedValue{0, 0.0f, 0.0f});
 }
 
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
 // (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see the skeleton.
-#define MATMUL_SWIGLU(kernel, skeleton, bands, Type, resident)                                                      \
-  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, resident)                                            \
-  kernel(signed char* codes, float* scales, float* sums, const signed char* x_codes, const float* x_scales,         \
-         const float* x_sums, const unsigned char* gate, const unsigned char* up, int rows, int cols, int ff,       \
-         int padded, int span) {                                                                                    \
-    DYN_SHARED(unsigned char, shared);                                                                              \
-    const GateUp<Type> work{codes, scales, sums, gate, up, bands, ff, padded};                                      \
-    skeleton(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                               \
-    put_pads(work, rows);                                                                                           \
+#define PARAMETERS                                                                                                     \
+  signed char *codes, float *scales, float *sums, const signed char *x_codes, const float *x_scales,                   \
+      const float *x_sums, const unsigned char *gate, const unsigned char *up, int rows, int cols, int ff, int padded, \
+      int span
+#define MATMUL_SWIGLU(name, Type)                                                                                      \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                   \
+  matmul_swiglu_##name##_matvec(PARAMETERS) {                                                                          \
+    DYN_SHARED(unsigned char, shared);                                                                                 \
+    const GateUp<Type> work{codes, scales, sums, gate, up, rows, ff, padded};                                          \
+    matvec(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                    \
+    put_pads(work, rows, MATVEC_WARPS);                                                                                \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                                         \
+  matmul_swiglu_##name##_few(PARAMETERS) {                                                                             \
+    DYN_SHARED(unsigned char, shared);                                                                                 \
+    const GateUp<Type> work{codes, scales, sums, gate, up, few_bands(rows), ff, padded};                               \
+    few(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                       \
+    put_pads(work, rows, blockDim.x / 32);                                                                             \
   }
-#define MATMUL_SWIGLU_BOTH(name, Type)                                                         \
-  MATMUL_SWIGLU(matmul_swiglu_##name##_matvec, matvec, rows, Type, Step<Type>::RESIDENT)       \
-  MATMUL_SWIGLU(matmul_swiglu_##name##_few, few, few_bands(rows), Type, FEW_RESIDENT)
-MATMUL_SWIGLU_BOTH(q8_0, Q8_0)
-MATMUL_SWIGLU_BOTH(q4_0, Q4_0)
-MATMUL_SWIGLU_BOTH(q5_0, Q5_0)
-MATMUL_SWIGLU_BOTH(q4_k, Q4_K)
-MATMUL_SWIGLU_BOTH(q5_k, Q5_K)
-MATMUL_SWIGLU_BOTH(q6_k, Q6_K)
+MATMUL_SWIGLU(q8_0, Q8_0)
+MATMUL_SWIGLU(q4_0, Q4_0)
+MATMUL_SWIGLU(q5_0, Q5_0)
+MATMUL_SWIGLU(q4_k, Q4_K)
+MATMUL_SWIGLU(q5_k, Q5_K)
+MATMUL_SWIGLU(q6_k, Q6_K)

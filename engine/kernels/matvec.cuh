@@ -137,8 +137,8 @@ template <class Op> __device__ __forceinline__ float chunk_sum(const unsigned ch
 
 // The ring of a warp, at most MOST steps deep, and its walk over the steps to ask for: items by grid stride, in each the
 // columns of one strip ascending, every `stride`-th step. Work: what a block works on, as in products.cuh. OTHERS: copies of
-// a lane that are no weights.
-template <class Work, int MOST = 3, int OTHERS = 0> struct Ring {
+// a lane that are no weights. WARPS: of a block, 0 if only the launch knows.
+template <class Work, int WARPS = MATVEC_WARPS, int MOST = 3, int OTHERS = 0> struct Ring {
   using First = Step<typename Work::First>;
   using Last = Step<typename Work::Last>;
   static constexpr int BYTES = First::BYTES > Last::BYTES ? First::BYTES : Last::BYTES;
@@ -149,6 +149,11 @@ template <class Work, int MOST = 3, int OTHERS = 0> struct Ring {
   const unsigned char* from;
   int item, step, half;
 
+  static __device__ __forceinline__ int warps() { return WARPS ? WARPS : blockDim.x / 32; }
+  // Steps of an item that the warps take at a time; there are 1, 2 or 4 strips.
+  static __device__ __forceinline__ int stride(const Work& work) {
+    return WARPS ? WARPS / work.strips : warps() >> work.strips / 2;
+  }
   __device__ __forceinline__ unsigned char* slot(int i) const { return slots + i * BYTES; }
 
   // To the first step of this warp in an item, if there is such an item.
@@ -169,7 +174,7 @@ template <class Work, int MOST = 3, int OTHERS = 0> struct Ring {
     from += stride * moved<Op>();
   }
   __device__ __forceinline__ void ask(const Work& work, int i, int steps, int cols) {
-    const int stride = MATVEC_WARPS / work.strips;
+    const int stride = Ring::stride(work);
     if (item < work.items && step < steps) {
       if (work.is_last(item)) copy<typename Work::Last>(i, stride, cols);
       else copy<typename Work::First>(i, stride, cols);

@@ -115,6 +115,15 @@ __device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const unsigned (&a)
       : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
 }
 
+// Four matrices of 8 rows of 16 bytes out of shared memory; all 32 lanes. Lane l names row l % 8 of matrix l / 8 and gets
+// word l % 4 of row l / 4 of each: fragments of the operands above.
+__device__ __forceinline__ void load_matrices(unsigned (&words)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}
+
 // What the clocks of this thread's multiprocessor show: its own cycles, the GPU's nanoseconds, and which one it is.
 // Cycles of one multiprocessor cannot be compared with those of another.
 struct Clocks {

@@ -10,7 +10,7 @@ import numpy as np
 from engine.device import Buffer, KernelArgument, Stream
 from engine.ops import _few
 from engine.ops._crossover import matvec_rows
-from engine.ops._matvec import STRIP_ROWS, THREADS, Geometry, geometry, strips_of
+from engine.ops._matvec import STRIP_ROWS, Geometry, geometry, strips_of
 from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded
 from engine.weights import Weight
@@ -104,7 +104,7 @@ def _launch(
     elif quantized:
         cut = _cut(stream, op, weight, rows, cols, few=path == "few")
         args = (*args, int32(op, "strips", cut.strips), cut.span)
-        stream.launch(op, f"{op}_{path}", grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+        stream.launch(op, f"{op}_{path}", grid=cut.grid, block=cut.block, args=args, shared=cut.shared)
     else:
         grid = blocks(-(-weight.rows // FLOAT_OUTPUTS) * rows)
         threads = 32 * min(FLOAT_WARPS, weight.layout.shape(weight.rows, cols)[1])
@@ -112,8 +112,8 @@ def _launch(
 
 
 def _cut(stream: Stream, op: str, weight: Weight, rows: int, cols: int, *, few: bool) -> Geometry:
-    strips = _few.strips_of(cols) if few else strips_of(weight.rows, cols)
-    items = -(-weight.rows // (strips * STRIP_ROWS)) * (_few.bands(rows) if few else rows)
     if few:
-        return _few.geometry(stream, op, [weight.type], rows, cols, strips=strips, items=items)
+        return _few.geometry(stream, op, [weight.type], rows, cols, items=_few.items_of([weight.rows], rows))
+    strips = strips_of(weight.rows, cols)
+    items = -(-weight.rows // (strips * STRIP_ROWS)) * rows
     return geometry(stream, op, [weight.type], cols, strips=strips, items=items)

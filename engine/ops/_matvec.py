@@ -24,6 +24,7 @@ class Geometry:
     """How a launch is cut. `span`: columns of activations that a block holds at a time."""
 
     grid: int
+    block: int
     shared: int  # bytes
     strips: int  # of 16 outputs, of a work item
     span: np.int32
@@ -57,6 +58,7 @@ def geometry(stream: Stream, op: str, types: Sequence[str], cols: int, *, strips
         steps = (SHARED - ring - per_chunk) // per_step // WARPS * WARPS  # every warp has as many steps of each strip
     return Geometry(
         grid=max(1, min(items, BLOCKS * stream.device.multiprocessors)),
+        block=THREADS,
         shared=ring + steps * per_step + per_chunk,  # one more than there are keeps the sums of two strips apart
         strips=strips,
         span=int32(op, "span", steps * STEP_COLS),

@@ -11,7 +11,7 @@ from engine.device import Buffer, KernelArgument, Stream
 from engine.ops import _few
 from engine.ops._crossover import matvec_rows
 from engine.ops._matmul import GEMM_THREADS, gemm_grid, gemm_shared
-from engine.ops._matvec import STRIP_ROWS, THREADS, Geometry, geometry, strips_of
+from engine.ops._matvec import STRIP_ROWS, Geometry, geometry, strips_of
 from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 from engine.weights import Weight
@@ -64,7 +64,7 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product], *, a
     args += [int32(OP, "strips", cut.strips), cut.span]
     if path == "matvec":
         args.append(np.int32(ahead))
-    stream.launch(OP, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+    stream.launch(OP, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)
 
 
 def _path(stream: Stream, weights: Sequence[Weight], rows: int) -> str:
@@ -105,9 +105,9 @@ def _arguments(x: Quantized, products: Sequence[Product]) -> tuple[list[KernelAr
 
 
 def _cut(stream: Stream, weights: Sequence[Weight], rows: int, cols: int, *, few: bool) -> Geometry:
-    types = [weight.type for weight in weights]
-    strips = _few.strips_of(cols) if few else strips_of(sum(weight.rows for weight in weights), cols)
-    items = sum(-(-weight.rows // (strips * STRIP_ROWS)) for weight in weights)
+    types, outputs = [weight.type for weight in weights], [weight.rows for weight in weights]
     if few:
-        return _few.geometry(stream, OP, types, rows, cols, strips=strips, items=items * _few.bands(rows))
+        return _few.geometry(stream, OP, types, rows, cols, items=_few.items_of(outputs, rows))
+    strips = strips_of(sum(outputs), cols)
+    items = sum(-(-count // (strips * STRIP_ROWS)) for count in outputs)
     return geometry(stream, OP, types, cols, strips=strips, items=items * rows)

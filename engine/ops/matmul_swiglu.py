@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.device import Stream
 from engine.ops import _few
-from engine.ops._matvec import THREADS, geometry
+from engine.ops._matvec import geometry
 from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 from engine.weights import Weight
@@ -34,9 +34,9 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
     )  # fmt: skip
     few, items = rows > 1, gate.rows // BLOCK
     if few:
-        cut = _few.geometry(stream, op, [gate.type], rows, width, strips=STRIPS, items=_few.bands(rows) * items)
+        cut = _few.geometry(stream, op, [gate.type], rows, width, items={STRIPS: _few.bands(rows) * items})
     else:
         cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items)
     args = (out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span)
     kernel = f"{op}_{gate.type.lower()}_{'few' if few else 'matvec'}"
-    stream.launch(op, kernel, grid=cut.grid, block=THREADS, args=args, shared=cut.shared)
+    stream.launch(op, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)

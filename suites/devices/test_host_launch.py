@@ -87,6 +87,17 @@ def test_geometry(host: HostDevice, geometry: dict[str, int], message: str) -> N
         host.stream().launch("sound", "much_shared", **{"grid": 1, "block": 32, "args": (out,), **geometry})  # type: ignore[arg-type]
 
 
+def test_a_device_of_more_shared_memory() -> None:
+    roomy = HostDevice(kernel_dirs=(TEST_KERNELS,), shared_limit=227 * 1024)
+    out = roomy.alloc((1,), np.int32, "out")
+    roomy.stream().launch("sound", "much_shared", grid=1, block=32, args=(out,), shared=60417)
+    with pytest.raises(LaunchError, match=r"191489 [+] 40960 bytes of shared memory .* at most 232448"):
+        roomy.stream().launch("sound", "much_shared", grid=1, block=32, args=(out,), shared=191489)
+    roomy.close()
+    with pytest.raises(DeviceError, match=r"^host device: 232449 bytes of shared memory, expected 1 .. 232448$"):
+        HostDevice(shared_limit=232449)
+
+
 def test_all_of_shared_memory(host: HostDevice) -> None:
     out = host.alloc((1,), np.int32, "out")
     host.stream().launch("sound", "much_shared", grid=1, block=1024, args=(out,), shared=8192)

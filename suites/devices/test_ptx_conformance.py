@@ -201,6 +201,13 @@ def test_int8_tiles(bench: Bench, depth: int) -> None:
     _same(got, (product + c).astype(np.int32))
 
 
+def test_matrices(bench: Bench) -> None:
+    """Lane l gets word l % 4 of row l / 4 of each matrix; row r of matrix i is the one that lane 8i + r names."""
+    rows = np.random.default_rng(15).integers(0, 2**32, (300, 32, 4), dtype=np.uint32)
+    named = rows[:, ::-1].reshape(300, 4, 8 * 4)
+    _same(bench.run("matrices", (named.shape, np.uint32), [rows], np.int32(300), block=32), named)
+
+
 def test_async_copies(bench: Bench) -> None:
     """256 * 7 pieces, so that every piece has its neighbour i ^ 1."""
     pieces = np.random.default_rng(16).integers(0, 2**32, (1792, 4), dtype=np.uint32)

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from engine.device import Device, LaunchError
+from engine.devices import AccessFault
+from engine.devices.host import HostDevice
+from engine.devices.host.arguments import MAX_SHARED
 from engine.launch_log import LaunchLog
 from engine.ops import _crossover, _few
-from engine.ops._matvec import MINIMA, SHARED
+from engine.ops._matvec import MINIMA
 from engine.ops.matmul import matmul
 from engine.ops.matmul_q4_k import matmul_q4_k
 from engine.weights import TILES, load_weight
 from reference.spec.layout import WEIGHT_TYPES
 from suites.kernels.matmuls import case, upload_quantized, values, weight
+from suites.models import assert_same_bits
 
 
 @pytest.mark.parametrize("type_name", TILES)
@@ -39,17 +43,36 @@ def test_the_kernel_of_a_path(
     device.free(out)
 
 
-@pytest.mark.parametrize("strips", [1, 2, 4])
+@pytest.mark.parametrize("items", [{2: 5, 1: 9}, {4: 3}], ids=["products", "swiglu"])
 @pytest.mark.parametrize("type_name", [name for name in TILES if WEIGHT_TYPES[name].quantized])
-def test_a_few_rows_of_any_width_find_room(device: Device, type_name: str, strips: int) -> None:
+def test_a_few_rows_of_any_width_find_room(device: Device, type_name: str, items: dict[int, int]) -> None:
     """Whether the activations of all rounds lie in a block, of two, or of one beside its sums."""
     stream = device.stream()
     types = [type_name, "Q6_K"] if type_name in MINIMA else [type_name]
     for rows in (1, 2, 4, 5, 8, 9):
         for cols in (128, 1024, 4096, 5120, 12288, 25600):
-            cut = _few.geometry(stream, "matmul", types, rows, cols, strips=strips, items=9)
-            assert cut.shared <= SHARED, f"{rows} rows of {cols}"
-            assert cut.span % (2048 // strips) == 0
+            cut = _few.geometry(stream, "matmul", types, rows, cols, items=items)
+            assert cut.shared <= device.shared_limit, f"{rows} rows of {cols}"
+            assert cut.span % (cut.block * 8 // cut.strips) == 0
+
+
+@pytest.mark.parametrize("type_name", [name for name in TILES if WEIGHT_TYPES[name].quantized])
+def test_a_few_rows_where_a_block_is_large(type_name: str) -> None:
+    """As on a GPU with more shared memory: blocks of 16 warps; one band, several of which the last is short."""
+    host = HostDevice(shared_limit=MAX_SHARED, multiprocessors=2, mode="check")
+    for outputs, cols, rows in ((70, 4096, 4), (33, 2304, 17), (48, 4352, 7)):
+        product = case(host, weight(type_name, outputs, cols), values(rows, cols))
+        cut = _few.geometry(host.stream(), "matmul", [type_name], rows, cols, items=_few.items_of([outputs], rows))
+        assert cut.block == 512
+        got, found = product.expected, ""
+        try:
+            got = product.run("few")
+        except AccessFault as fault:
+            found = str(fault)
+        assert found == ""
+        assert_same_bits(got, product.expected, f"{type_name} {outputs} x {cols}, {rows} rows")
+        product.close()
+    host.close()
 
 
 def test_every_fault_is_one_line_that_names_the_op(device: Device) -> None:

@@ -59,6 +59,22 @@ extern "C" __global__ void integer_operations(int* out, const float* a, const fl
   }
 }
 
+// out: (n, 4, 32): word of each of four matrices in each lane; in: (n, 32, 4), rows of four words that the lanes name backwards.
+extern "C" __global__ void matrices(unsigned* out, const uint4* in, int n) {
+  __shared__ uint4 rows[32];
+  pdl_launch_dependents();
+  pdl_wait();
+  const int lane = (int)threadIdx.x;
+  for (int tile = (int)blockIdx.x; tile < n; tile += (int)gridDim.x) {
+    rows[lane] = in[tile * 32 + lane];
+    __syncthreads();
+    unsigned words[4];
+    load_matrices(words, &rows[31 - lane]);
+    for (int i = 0; i < 4; i++) out[(tile * 4 + i) * 32 + lane] = words[i];
+    __syncthreads();
+  }
+}
+
 // out: (n, 4): piece i ^ 1 of in: (n, 4), zeros for every third piece; brought by copies into poisoned shared memory.
 extern "C" __global__ void copied(uint4* out, const uint4* in, int n) {
   __shared__ uint4 pieces[256];

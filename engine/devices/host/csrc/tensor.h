@@ -73,6 +73,12 @@ static inline void mma_m16n8k16_s8(int (&d)[4], const unsigned (&a)[2], const un
   simt::Fragments fragments{a, b, c, d};
   simt::api.warp_operation(simt::MMA_S8_K16, simt::ALL, 0, 0, &fragments, site);
 }
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16
+static inline void load_matrices(unsigned (&words)[4], const void* row, int site = __builtin_LINE()) {
+  const int lane = (int)threadIdx.x % 32;
+  for (int i = 0; i < 4; i++)
+    words[i] = __shfl_sync(simt::ALL, (const unsigned*)row, 8 * i + lane / 4, 32, site)[lane % 4];
+}
 // Every lane gets the sum of the warp, added as v = v + shfl_xor(v, m) for m = 16, 8, 4, 2, 1.
 static inline float butterfly_sum(float value, int site = __builtin_LINE()) {
   return simt::unpack<float>(
