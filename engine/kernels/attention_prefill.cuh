@@ -118,10 +118,7 @@ __device__ __forceinline__ void attend_tile(PrefillShared& shared, float* out, c
                                             const Cell* values, int start, const Step& step, float scale, int kv_head,
                                             int n0) {
   const int t = (int)threadIdx.x, head_dim = step.head_dim, n_last = min(n0 + TILE, step.queries()) - 1;
-  if (t < TILE) {
-    shared.head[t] = n0 + t <= n_last ? (int)step.head_of(n0 + t, kv_head) : -1;
-    shared.query[t] = (int)step.head_of(min(n0 + t, n_last), kv_head) * (head_dim / 2);
-  }
+  if (t < TILE) shared.head[t] = n0 + t <= n_last ? (int)step.head_of(n0 + t, kv_head) : -1;
   Running running = {0.0f, 0.0f};
   for (int split = 0; step.visible(n_last, start, split * SPLIT) > 0; split++) {
     const int first = split * SPLIT;

@@ -3,32 +3,30 @@
 #include "attention_prefill_tile.cuh"
 
 // The values of the tile's queries and of half of a split's keys for one step of DIMS, on their way to shared memory.
-// Zero past the head and past the last key: a padded step reaches no bit of a p_j.
+// Zero past the head and past the last query and key: a padded step reaches no bit of a p_j.
 template <class Cell> struct StagedKeys {
   static const int CELLS = Packed<Cell>::PER_PIECE, DIMS = 2 * CELLS;  // two pieces: 16 of float16, 8 of float32
   static const int KEY_ROWS = PREFILL_THREADS / 2, QUERY_ROWS = PREFILL_THREADS / 8;  // brought at once
-  const unsigned* words;  // this thread's piece of the next step in its first key
   uint4 key[HALF / KEY_ROWS];
   float2 query[TILE / QUERY_ROWS];
 
-  __device__ __forceinline__ void start(const unsigned* keys, int head_dim) {
-    const int t = (int)threadIdx.x;
-    words = keys + (t >> 1) * (head_dim / Packed<Cell>::PER_WORD) + 4 * (t & 1);
-  }
-  // `seen` keys are visible.
-  __device__ __forceinline__ void load(const PrefillShared& shared, int seen, const float* q, int d0, int head_dim) {
-    const int t = (int)threadIdx.x, row_words = head_dim / Packed<Cell>::PER_WORD, pair = d0 / 2 + (t & 7);
-    const int end = row_words - d0 / Packed<Cell>::PER_WORD - 4 * (t & 1);  // of the row from here, in words
+  // `words`: the first key, of which `seen` are visible.
+  __device__ __forceinline__ void load(const PrefillShared& shared, const unsigned* words, int seen, const float* q,
+                                       int d0, int head_dim) {
+    const int t = (int)threadIdx.x, d = d0 + 2 * (t & 7), row_words = head_dim / Packed<Cell>::PER_WORD;
+    const int at = d0 / Packed<Cell>::PER_WORD + 4 * (t & 1);
 #pragma unroll
-    for (int i = 0; i < HALF / KEY_ROWS; i++)
-      key[i] = load_piece(words + i * KEY_ROWS * row_words, 0, (t >> 1) + i * KEY_ROWS < seen ? end : 0, row_words % 4 == 0);
+    for (int i = 0; i < HALF / KEY_ROWS; i++) {
+      const int j = (t >> 1) + i * KEY_ROWS;
+      key[i] = load_piece(words + (long long)j * row_words, at, j < seen ? row_words : 0, row_words % 4 == 0);
+    }
 #pragma unroll
     for (int i = 0; i < TILE / QUERY_ROWS; i++) {
+      const int head = shared.head[(t >> 3) + i * QUERY_ROWS];
       query[i] = make_float2(0.0f, 0.0f);
-      if (2 * pair < min(head_dim, d0 + DIMS))
-        query[i] = reinterpret_cast<const float2*>(q)[shared.query[(t >> 3) + i * QUERY_ROWS] + pair];
+      if (head >= 0 && d < min(head_dim, d0 + DIMS))
+        query[i] = *reinterpret_cast<const float2*>(q + (long long)head * head_dim + d);
     }
-    words += DIMS / Packed<Cell>::PER_WORD;
   }
   __device__ __forceinline__ void store(PrefillShared& shared, int buffer) const {
     const int t = (int)threadIdx.x;
@@ -114,13 +112,12 @@ __device__ __forceinline__ void score_tile(PrefillShared& shared, float (&top)[Q
 #pragma unroll
       for (int j = 0; j < KEYS; j++) s[i][j] = 0.0f;
     StagedKeys<Cell> staged;
-    staged.start(words, head_dim);
-    staged.load(shared, seen - first, q, 0, head_dim);
+    staged.load(shared, words, seen - first, q, 0, head_dim);
     staged.store(shared, 0);
     __syncthreads();
     for (int d0 = 0, buffer = 0; d0 < head_dim; d0 += DIMS, buffer ^= 1) {
       const bool more = d0 + DIMS < head_dim;
-      if (more) staged.load(shared, seen - first, q, d0 + DIMS, head_dim);
+      if (more) staged.load(shared, words, seen - first, q, d0 + DIMS, head_dim);
       if (busy) fold_scores<DIMS>(s, shared.queries[buffer] + place.row(), shared.keys[buffer] + place.key(0));
       if (more) staged.store(shared, buffer ^ 1);
       __syncthreads();  // the next step is there; at the end the second half may be written over

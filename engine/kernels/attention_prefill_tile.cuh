@@ -41,12 +41,11 @@ struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
   float before[TILE], after[TILE];  // a and b of NUMERICS 10; at the end `before` is L
   int visible[TILE];                // keys of the split
   int head[TILE];                   // row * heads + head of each query, -1 past the last
-  int query[TILE];                  // where its values begin in q, in pairs; past the last query the last one's
 
   // Where p of a query lies, four queries together; keys that lanes write side by side lie in different banks.
   static __device__ __forceinline__ int at(int key, int query) { return key * TILE + (query ^ (key & 4) << 2); }
 };
-static_assert(sizeof(PrefillShared) == 76032, "PREFILL_SHARED in engine/ops/attention.py");
+static_assert(sizeof(PrefillShared) == 75776, "PREFILL_SHARED in engine/ops/attention.py");
 
 __device__ __forceinline__ void load_four(float* to, const float* from) {
   const float4 four = *reinterpret_cast<const float4*>(from);

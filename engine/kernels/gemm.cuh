@@ -65,8 +65,7 @@ template <class Op> struct GemmCargo {
 
   __device__ __forceinline__ void start(const unsigned char* weight, int group, const Activations& from, int row_tile) {
     const int rows = from.rows - row_tile, tiles = from.cols / Op::COLS, t = threadIdx.x;
-    codes.tile = header.tile = weight + (long long)group * tiles * Op::TILE_BYTES;
-    codes.part = header.part = 0;
+    codes = header = {weight + (long long)group * tiles * Op::TILE_BYTES, 0};
     x = from.codes + (long long)row_tile * from.cols + t % 8 * PIECE_BYTES;
 #pragma unroll
     for (int i = 0; i < X; i++) x_row[i] = min(t / 8 + X_ROWS * i, rows - 1) * from.cols;
@@ -138,7 +137,8 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
         const int row = output + 16 * m + 8 * half + group;
         codes_of<Op>(packed[b][m][half], packed[b][m][2 + half], SharedWords<Op>{stage, row}, b, t);
         if (b % 2 == 0) stage.scales[b / 2][row].take(scale[b][m][half], scale[b + 1][m][half]);
-        if constexpr (Op::HALVES) scale[b][m][half].d = scale[0][m][half].d;  // that of a whole tile: fewer registers
+        if constexpr (Op::HALVES)
+          if (b >= 2) scale[b][m][half].d = scale[b - 2][m][half].d;  // that of a whole tile: fewer registers
       }
 #pragma unroll
   for (int n = 0; n < EIGHTS; n++) {
@@ -195,23 +195,25 @@ __device__ __forceinline__ void gemm_item(GemmStage<Op>* stages, const Activatio
   GemmCargo<Op> cargo;
   cargo.start(of.weight, min(group, (of.outputs - 1) / TILE_ROWS), x, row_tile);
   __syncthreads();  // the stages of the item before are used up
+  GemmStage<Op>*stage = stages, *next = stages + 1;
   cargo.load_scales(true);
-  cargo.load_codes(stages[0], true);
+  cargo.load_codes(*stage, true);
   pdl_wait();
-  cargo.load_activations(stages[0], true);
-  cargo.store_scales(stages[0]);
+  cargo.load_activations(*stage, true);
+  cargo.store_scales(*stage);
   cargo.load_scales(chunks > 1);
   float total[2][EIGHTS][4] = {};
   for (int chunk = 0; chunk < chunks; chunk++) {
-    GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
     const bool one = chunk + 1 < chunks, two = chunk + 2 < chunks;  // whether there are so many more
     cargo.copies.wait();
     __syncthreads();  // this chunk is there, and the one before used up
-    add_chunk(total, stage, live, [&](int n) {
-      if (n == 0) cargo.load_activations(next, one);
-      if (n == 1) cargo.load_codes(next, one);
-      if (n == 3) cargo.store_scales(next), cargo.load_scales(two);
+    add_chunk(total, *stage, live, [&](int n) {
+      if (n == 0) cargo.load_activations(*next, one);
+      if (n == 1) cargo.load_codes(*next, one);
+      if (n == 3) cargo.store_scales(*next), cargo.load_scales(two);
     });
+    GemmStage<Op>* const used = stage;
+    stage = next, next = used;
   }
   cargo.copies.wait();
   if (of.added)  // all of them are on their way before the first sum is stored, perhaps over one of them

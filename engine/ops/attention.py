@@ -18,7 +18,7 @@ SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
 PREFILL_TILE = 64  # queries of a block
 PREFILL_THREADS = 128
-PREFILL_SHARED = 76032  # bytes: PrefillShared in engine/kernels/attention_prefill_tile.cuh
+PREFILL_SHARED = 75776  # bytes: PrefillShared in engine/kernels/attention_prefill_tile.cuh
 SPLIT_THREADS = 288  # a thread per key of a split, and a warp that adds up
 
 Variant = Literal["auto", "split", "prefill"]
