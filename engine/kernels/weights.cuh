@@ -31,9 +31,9 @@ __device__ __forceinline__ unsigned word_of(const uint4& piece, int t) {
 __device__ __forceinline__ int byte_of(unsigned word, int i) { return (int)((word >> (8 * i)) & 255u); }
 __device__ __forceinline__ int signed_byte_of(unsigned word, int i) { return (int)(signed char)(word >> (8 * i)); }
 
-// Takes `offsets` off four bytes of 0 .. 127; bit 7 is set meanwhile, so that no byte borrows from the next.
+// Takes `offsets` off four bytes of 0 .. 127; each is 128 more meanwhile, so that none borrows from the next.
 __device__ __forceinline__ unsigned subtract_bytes(unsigned bytes, unsigned offsets) {
-  return ((bytes | 0x80808080u) - offsets) ^ 0x80808080u;
+  return (bytes + (0x80808080u - offsets)) ^ 0x80808080u;
 }
 
 // Byte j of a piece: element j in the low nibble, element j + 16 in the high one.
@@ -217,6 +217,7 @@ struct Q6_K {
     const unsigned* words = reinterpret_cast<const unsigned*>(tile + (SCALES * TILE_ROWS + row) * PIECE_BYTES);
     return {words[block / 2], TileRow<Q6_K>{tile, row}.template tail<unsigned short>()};
   }
+  static __device__ __forceinline__ Pair chunk(const Pair& pair, int) { return pair; }
   static __device__ __forceinline__ Scale scale(const Pair& pair, int block) {
     const int first = signed_byte_of(pair.word, 2 * (block % 2)), second = signed_byte_of(pair.word, 2 * (block % 2) + 1);
     return {half_to_float(pair.d), (first & 0xffff) | (int)((unsigned)second << 16)};

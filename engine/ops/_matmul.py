@@ -73,9 +73,8 @@ def gemm_shared(type_name: str) -> int:
     """Bytes of shared memory of the gemm for quantised weights: two of GemmStage in engine/kernels/gemm.cuh."""
     codes, activations = _GEMM_CODES[type_name], CHUNK + 16  # a row of each, the latter padded
     scales = CHUNK // BLOCK * (8 if type_name.endswith("_K") else 4)
-    terms = CHUNK // BLOCK * 4  # scales of an activation row; its sums take as much and both in pairs twice as much,
-    sums = GEMM_ROWS * 3 * terms if type_name in ("Q4_K", "Q5_K") else 2 * 16  # if used
-    return 2 * (GEMM_OUTPUTS * (codes + scales) + GEMM_ROWS * (activations + terms) + sums)
+    terms = CHUNK // BLOCK * (8 if type_name in ("Q4_K", "Q5_K") else 4)  # of an activation row: scales, sums if used
+    return 2 * (GEMM_OUTPUTS * (codes + scales) + GEMM_ROWS * (activations + terms))
 
 
 def _launch(

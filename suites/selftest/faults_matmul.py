@@ -136,8 +136,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gemm-drops-an-odd-chunk",
         file="engine/kernels/gemm.cuh",
-        old="const int chunks = x.cols / CHUNK, rows = x.rows",
-        new="const int chunks = x.cols / CHUNK / 2 * 2, rows = x.rows",
+        old="const int chunks = x.cols / CHUNK, live",
+        new="const int chunks = x.cols / CHUNK / 2 * 2, live",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
@@ -150,16 +150,23 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gemm-takes-the-scale-of-another-row",
         file="engine/kernels/gemm.cuh",
-        old="Op::step(a[m][i], scale[b][m].of[i / 2], dot[i]",
-        new="Op::step(a[m][i], scale[b][m].of[i % 2], dot[i]",
+        old="Op::step(a[m][i], scale[b][m][i / 2], dot[i]",
+        new="Op::step(a[m][i], scale[b][m][i % 2], dot[i]",
         checks=(f"{_KERNELS}matmul_q4_0.py::test_shapes[{{device}}-(34, 96, 3)]",),
     ),
     Fault(
-        name="gemm-pairs-a-sum-with-the-scale-of-the-neighbour-row",
+        name="gemm-takes-the-sum-of-the-neighbour-row",
         file="engine/kernels/gemm.cuh",
-        old="(is_scale ? pair.scale : pair.sum) = term[b];",
-        new="(is_scale ? pair.scale : stage.terms[b][row / 2].of[1 - row % 2].sum) = term[b];",
+        old="stage.x_terms[GEMM_ROWS + 8 * n + 2 * t + i]",
+        new="stage.x_terms[GEMM_ROWS + 8 * n + 2 * t + 1 - i]",
         checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 256, 3)]",),
+    ),
+    Fault(
+        name="gemm-unpacks-the-scales-of-the-chunk-after-the-next",
+        file="engine/kernels/gemm.cuh",
+        old="cargo.store_scales(*next), cargo.load_scales(two);",
+        new="cargo.load_scales(two), cargo.store_scales(*next);",
+        checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 704, 3)]",),
     ),
     Fault(
         name="q8-0-product-is-not-fused",
