@@ -74,9 +74,10 @@ __device__ __forceinline__ void attend_at(const StepAttention<Cell>& step, const
 // out: (heads, head_dim) or null; codes: (padded,), scales, sums: (padded / 32,) or null, what lies past the heads
 // becomes zero; keys, values: (kv_heads, context, head_dim), the cells of this position are written; o, m, l, arrivals:
 // as StepScratch; q, k, v, weights and tables: as NewHeads; position: (1,). head_dim is a multiple of 32. A position
-// outside the context is passed over. WIDEST: the widest head; BLOCKS: that a multiprocessor has registers for.
+// outside the context is passed over. WIDEST: the widest head; BLOCKS: that a multiprocessor has registers for, if
+// it has the shared memory.
 #define ATTENTION_STEP(name, Cell, WIDEST, STAGES, BLOCKS)                                                       \
-  extern "C" __global__ void __launch_bounds__(STEP_THREADS, BLOCKS)                                             \
+  extern "C" __global__ void __launch_bounds__(STEP_THREADS, LARGE_SHARED ? BLOCKS : 1)                          \
   attention_step_##name(float* out, signed char* codes, float* scales, float* sums, Cell* keys, Cell* values,    \
                         float* o, float* m, float* l, unsigned* arrivals, const float* q, const float* k,        \
                         const float* v, const float* q_weight, const float* k_weight, const float* cos,          \

@@ -65,6 +65,14 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}attention_step.py::test_shapes[{{device}}-18/3x128-at-254-float32]",),
     ),
     Fault(
+        name="step-does-not-wait-for-the-values-of-a-whole-split",
+        file="engine/kernels/step_chunks.cuh",
+        old="copies.template wait_all_but<0>();",
+        new="copies.template wait_all_but<STAGES / 2>();",
+        checks=(f"{_KERNELS}attention_step.py::test_whole_splits[(4, 2, 128)-136-None]",),
+        host_only=True,
+    ),
+    Fault(
         name="step-combines-from-the-second-batch-on",
         file="engine/kernels/step_combine.cuh",
         old="carried = __shfl_sync(WHOLE_WARP, top, count - 1);",
