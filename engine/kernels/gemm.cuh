@@ -65,7 +65,8 @@ template <class Op> struct GemmCargo {
 
   __device__ __forceinline__ void start(const unsigned char* weight, int group, const Activations& from, int row_tile) {
     const int rows = from.rows - row_tile, tiles = from.cols / Op::COLS, t = threadIdx.x;
-    codes = header = {weight + (long long)group * tiles * Op::TILE_BYTES, 0};
+    codes.tile = header.tile = weight + (long long)group * tiles * Op::TILE_BYTES;
+    codes.part = header.part = 0;
     x = from.codes + (long long)row_tile * from.cols + t % 8 * PIECE_BYTES;
 #pragma unroll
     for (int i = 0; i < X; i++) x_row[i] = min(t / 8 + X_ROWS * i, rows - 1) * from.cols;
