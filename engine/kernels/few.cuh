@@ -43,9 +43,14 @@ template <class Work> struct FewRounds {
         span(columns / (length * CHUNK)),
         stage(shared + R::warps() * (R::DEPTH * R::BYTES + ROOM), max(span, 1) * length * CHUNK, min(FEW_ROWS, x.rows),
               work.strips, Work::First::MINIMA),
-        lane(stage) {
+        lane(lane_of(stage)) {
     ring.slots = shared + threadIdx.x / 32 * (R::DEPTH * R::BYTES + ROOM);
     room = ring.slot(R::DEPTH);
+  }
+  // Narrow bands hold the codes of two chunks. Not every compiler has registers for that where halves have scales.
+  static constexpr bool NARROWS = LARGE_SHARED || !(Work::First::HALVES || Work::Last::HALVES);
+  static __device__ __forceinline__ FewLane lane_of(const FewStage& stage) {
+    return FewLane(stage, NARROWS && stage.rows <= NARROW_ROWS);
   }
   __device__ __forceinline__ int chunks_of(int round) const { return min(length, chunks - round * length); }
 
@@ -60,7 +65,7 @@ template <class Work> struct FewRounds {
     const int rows = min(FEW_ROWS, x.rows - row);
     if (rows != stage.rows) {
       stage.rows = rows;
-      lane = FewLane(stage);
+      lane = lane_of(stage);
     }
     total = {};
     if (threadIdx.x / 32 < stage.rows) work.begin(item, row + threadIdx.x / 32, total);
@@ -68,8 +73,8 @@ template <class Work> struct FewRounds {
   // Of a step of this warp in a round.
   __device__ __forceinline__ void put(int item, int round, const unsigned char* slot, int strip, int step) const {
     const int ends = chunks_of(round);
-    if (work.is_last(item)) put_step<typename Work::Last>(slot, room, stage, lane, strip, step, ends);
-    else put_step<typename Work::First>(slot, room, stage, lane, strip, step, ends);
+    if (work.is_last(item)) put_step<typename Work::Last, NARROWS>(slot, room, stage, lane, strip, step, ends);
+    else put_step<typename Work::First, NARROWS>(slot, room, stage, lane, strip, step, ends);
   }
   // Of the round before the one that `stage` turns to next, which may be the first one of another item.
   __device__ __forceinline__ void fold(int item, int row, int round) {

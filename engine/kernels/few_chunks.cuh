@@ -137,14 +137,15 @@ __device__ __forceinline__ void put_both(const unsigned char* slot, const RowSca
 }
 
 // The two chunks of a step, or the one of them that there is; `ends`: chunks of the round. room: of this warp, for scales.
-template <class Op>
+// NARROWS: whether a band can be narrow.
+template <class Op, bool NARROWS>
 __device__ __forceinline__ void put_step(const unsigned char* slot, unsigned char* room, const FewStage& stage,
                                          const FewLane& lane, int strip, int step, int ends) {
   const int chunk = STEP_CHUNKS * step, last = min(STEP_CHUNKS, ends - chunk) - 1;
   RowScales<Op>* scales = reinterpret_cast<RowScales<Op>*>(room);
   put_scales<Op>(scales, slot, last);
   __syncwarp();
-  if (lane.narrow) {
+  if (NARROWS && lane.narrow) {
     put_both<Op>(slot, scales, stage, lane, strip, chunk, last);
     return;
   }

@@ -72,7 +72,7 @@ struct FewStage {
 // zeros stand in their place in the products of the other chunk. For a row that the band lacks its last row is read, and the
 // sums are left out.
 struct FewLane {
-  bool narrow;                    // up to four rows
+  bool narrow;                    // up to four rows, side by side
   int part, row;                  // its chunk of a step, the first of its two rows
   const unsigned char* codes[2];  // of the column that it names to load_matrices, for either chunk of a step
   int codes_step[2];              // from there to the next chunk
@@ -80,9 +80,8 @@ struct FewLane {
   float* sums;                    // of its first output and row in chunk 0
   int to_sums, sums_step;         // from scales to sums of a row, from a chunk's sums to the next one's
 
-  __device__ __forceinline__ explicit FewLane(const FewStage& stage) {
+  __device__ __forceinline__ FewLane(const FewStage& stage, bool narrow) : narrow(narrow) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, last = stage.rows - 1;
-    narrow = stage.rows <= NARROW_ROWS;
     part = narrow ? t / 2 : 0;
     row = 2 * (narrow ? t % 2 : t);
     const int named = threadIdx.x % 8, second = narrow ? named / NARROW_ROWS : 0;
