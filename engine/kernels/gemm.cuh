@@ -120,6 +120,14 @@ template <class Op> struct SharedWords {
   }
 };
 
+// Compilers for older GPUs, and for types with halves all of them, load so far ahead that registers do not suffice: a
+// __syncwarp holds them back.
+#ifdef HOPPER
+static constexpr bool HELD_BACK = false;
+#else
+static constexpr bool HELD_BACK = true;
+#endif
+
 // Adds one chunk to the 32 x 64 outputs of a warp: total[m][n][i] is weight row 16m + 8(i / 2) + lane / 4, activation
 // row 8n + 2(lane % 4) + i % 2. Only the first `live` groups n of 8 activation rows count; whole fours of them are left
 // out, because a branch at each would keep their steps from overlapping. beside(n) is done once for n = 0 .. 3.
@@ -138,9 +146,9 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
         const int row = output + 16 * m + 8 * half + group;
         codes_of<Op>(packed[b][m][half], packed[b][m][2 + half], SharedWords<Op>{stage, row}, b, t);
         if (b % 2 == 0) stage.scales[b / 2][row].take(scale[b][m][half], scale[b + 1][m][half]);
-        if constexpr (Op::HALVES)
-          if (b >= 2) scale[b][m][half].d = scale[b - 2][m][half].d;  // that of a whole tile: fewer registers
+        if constexpr (Op::HALVES) scale[b][m][half].d = scale[0][m][half].d;  // that of a whole tile: fewer registers
       }
+  if constexpr (HELD_BACK) __syncwarp();
 #pragma unroll
   for (int n = 0; n < EIGHTS; n++) {
     if (n == 4 && live <= n) break;
@@ -168,6 +176,7 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
 #pragma unroll
       for (int i = 0; i < 4; i++) total[m][n][i] = __fadd_rn(total[m][n][i], a[m][i]);
     if (n < 4) beside(n);
+    if constexpr (HELD_BACK || Op::HALVES) __syncwarp();
   }
 }
 
