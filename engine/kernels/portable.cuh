@@ -35,13 +35,6 @@ __device__ __forceinline__ int load_settled(const int* address) {
   return value;
 }
 
-// Whether a multiprocessor has more than 164 KiB of shared memory.
-#ifdef HOPPER
-static constexpr bool LARGE_SHARED = true;
-#else
-static constexpr bool LARGE_SHARED = false;
-#endif
-
 // 16 bytes that are read once and never written by any kernel (weights): past L1.
 __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
   uint4 v;
@@ -157,6 +150,13 @@ __device__ __forceinline__ int warp_total(int value) {
   return total;
 }
 
+#endif
+
+// Whether a multiprocessor has more than 164 KiB of shared memory.
+#if defined(HOPPER) || defined(ZEROULP_HOST)
+static constexpr bool LARGE_SHARED = true;
+#else
+static constexpr bool LARGE_SHARED = false;
 #endif
 
 // bfloat16 by its bits: exact.
