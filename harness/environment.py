@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness.adapters.settings import NUMERICS
-from harness.code_hash import package_folder
+from harness.code_hash import TREE, code_hash, package_folder
 from harness.job import Probe
 from harness.schema import Environment
 
@@ -35,6 +35,7 @@ def environment(device: str, probe: Probe, *, command: str) -> Environment:
         libraries=libraries(),
         git_commit=commit,
         git_dirty=dirty,
+        tree=code_hash(TREE),
         version=version(),
         numerics=NUMERICS,
         compile_flags={device: probe.compile_flags},
@@ -42,7 +43,7 @@ def environment(device: str, probe: Probe, *, command: str) -> Environment:
         ceilings=probe.ceilings,
         gpu_state=probe.gpu_state,
     )
-    stable = msgspec.structs.replace(facts, command="", ceilings=(), gpu_state=None)
+    stable = msgspec.structs.replace(facts, tree="", command="", ceilings=(), gpu_state=None)
     return msgspec.structs.replace(facts, id=hashlib.blake2b(msgspec.json.encode(stable), digest_size=6).hexdigest())
 
 

@@ -304,6 +304,7 @@ class Environment(Record, frozen=True, kw_only=True):
     libraries: dict[str, str]  # package -> version
     git_commit: str = ""  # empty outside a checkout
     git_dirty: bool = False
+    tree: str = ""  # code_hash(TREE): the packages that ran; empty in runs of before there was the field
     version: str  # of zeroulp
     numerics: int
     compile_flags: dict[str, str]  # device -> flags

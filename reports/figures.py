@@ -69,8 +69,9 @@ def _rows(folder: Path) -> list[Block]:
 def _machine(made: Environment) -> str:
     gpu = made.gpu
     where = f"{gpu.name} (driver {gpu.driver}, CUDA {gpu.cuda})" if gpu else f"{made.cpu}, no GPU"
-    commit = made.git_commit[:12] + (" with changes" if made.git_dirty else "") if made.git_commit else "no checkout"
-    text = f"Machine: {where}; zeroulp {made.version}, numerics {made.numerics}, commit {commit}."
+    commit = f"commit {made.git_commit[:12]}" + (" with changes" if made.git_dirty else "")
+    code = commit if made.git_commit else f"tree {made.tree or 'unknown'}"
+    text = f"Machine: {where}; zeroulp {made.version}, numerics {made.numerics}, {code}."
     ceilings = [f"{ceiling.name} {plain(ceiling.median)} {ceiling.unit}" for ceiling in made.ceilings]
     return one_line(
         f"{text} Ceilings measured in the same run: {', '.join(ceilings)}." if ceilings else text, longest=800

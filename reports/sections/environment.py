@@ -32,6 +32,7 @@ def machine(env: Environment, started: str) -> Table:
         ("started", started),
         ("zeroulp", f"{env.version}, numerics {env.numerics}"),
         ("commit", (env.git_commit + (" with changes" if env.git_dirty else "")) or "outside a checkout"),
+        *([("tree", env.tree)] if env.tree else []),
         ("machine", env.machine),
         ("system", env.os),
         ("CPU", f"{env.cpu}, {plural(env.cores, 'core')} usable, {short(env.memory_bytes, 'B')} memory"),

@@ -12,7 +12,7 @@ from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.profile import write_profiles
 from harness.schema import Target
-from harness.store import ENVIRONMENT, PLAN, read_plan, write_record
+from harness.store import ENVIRONMENT, PLAN, read_environment, read_plan, write_record
 from reports.figures import BEGIN, END, figures, replaced
 from suites.harness.records import TIME
 from suites.reports.stored_profiles import profile
@@ -55,6 +55,13 @@ def test_machine_targets_and_speeds_of_a_run(rows: Path) -> None:
     assert "missed by 2.3 %" in line
     assert "4 rows: 1.125" in text
     assert text.count("| --: |") >= 2
+
+
+def test_code_without_a_commit_is_named_by_its_tree(rows: Path) -> None:
+    made = read_environment(rows)
+    for commit, tree, expected in (("0123456789abcdef", "feed", "commit 0123456789ab."), ("", "feed", "tree feed.")):
+        write_record(rows / ENVIRONMENT, msgspec.structs.replace(made, git_commit=commit, git_dirty=False, tree=tree))
+        assert f"numerics {made.numerics}, {expected}" in figures([rows])
 
 
 def noisy(folder: Path, *, moved: bool) -> Path:
