@@ -9,6 +9,7 @@
 #   -t SECONDS  time limit of every piece, instead of its own
 #   -T SECONDS  of everything: what runs then is interrupted, what has not begun is "not run"
 #   -d DEVICE   cuda (default), or host: to try the script where there is no GPU
+#   -z FILE     everything there as one .tar.gz, written anew when a piece has ended, for machines that give few files back
 #
 # Every piece leaves PIECE.json, PIECE.log and, for tests, PIECE.xml in ${OUT:-results/gpu_check}. A piece that passed
 # there with the same sources on the same kind of device is not run again, and an interrupted aa, gate or selftest goes
@@ -74,6 +75,13 @@ open_device('$device', kernel_dirs=[$folders]${options[$number]}).precompile()" 
   wait
 }
 
+# As it is now: what another GPU's piece is writing meanwhile may be torn.
+pack() {
+  [ -n "$archive" ] || return 0
+  tar czf "$archive.$BASHPID" -C "$OUT" . 2>/dev/null
+  mv "$archive.$BASHPID" "$archive"
+}
+
 # One piece, within what is left of all. Its command is interrupted as by Ctrl-C, and keeps what it has finished.
 run_piece() {
   local piece=$1 started=$SECONDS left status code
@@ -95,6 +103,7 @@ run_piece() {
   printf '{"piece": "%s", "status": "%s", "sources": "%s", "gpu": "%s", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
     "$piece" "$status" "$sources" "${gpu:-}" "$code" $((SECONDS - started)) "$limit" >"$OUT/$piece.json"
   printf '%-18s %-12s %4d s  %s\n' "$piece" "$status" $((SECONDS - started)) "$(tail -n 1 "$OUT/$piece.log" 2>/dev/null)"
+  pack
   [ "$status" != interrupted ] || exit 130
   [ "$status" = passed ]
 }
@@ -135,14 +144,15 @@ find_gpus() {
   [ ${#gpus[@]} -gt 0 ] || refuse "-g $1: nvidia-smi names no GPU"
 }
 
-device=cuda processes=0 time_limit="" whole=1000000 wanted="" gpus=()
-while getopts d:g:n:t:T: option; do
+device=cuda processes=0 time_limit="" whole=1000000 wanted="" archive="" gpus=()
+while getopts d:g:n:t:T:z: option; do
   case $option in
     d) device=$OPTARG ;;
     g) wanted=$OPTARG ;;
     n) processes=$OPTARG ;;
     t) time_limit=$OPTARG ;;
     T) whole=$OPTARG ;;
+    z) archive=$(realpath -m "$OPTARG") ;;
     *) exit 2 ;;
   esac
 done
@@ -165,7 +175,7 @@ fi
 share=$(($(nproc) / ${#gpus[@]}))
 [ "$share" -gt 0 ] || share=1
 [ "$processes" = 0 ] || export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
-mkdir -p "$OUT" || exit 2
+mkdir -p "$OUT" ${archive:+"$(dirname "$archive")"} || exit 2
 sources=$device-$(hash_sources)
 claims=$(mktemp -d) || exit 2
 trap 'rm -rf "$site" "$claims"' EXIT

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_what_there_is_no_time_for_is_no_pass(tmp_path: Path, gpus: str) -> None
     assert found(tmp_path, "doctor")["status"] == "not run"
 
 
+def test_an_archive_has_what_the_pieces_left(tmp_path: Path) -> None:
+    done = check(tmp_path / "out", "-d", "host", "-z", str(tmp_path / "all" / "left.tar.gz"), "doctor", "aa-none-Q8_0")
+    assert done.returncode == 1
+    assert os.listdir(tmp_path / "all") == ["left.tar.gz"]
+    with tarfile.open(tmp_path / "all" / "left.tar.gz") as archive:
+        for piece, status in (("doctor", "passed"), ("aa-none-Q8_0", "failed")):
+            packed = archive.extractfile(f"./{piece}.json")
+            assert packed is not None
+            assert json.load(packed)["status"] == status
+            assert archive.getmember(f"./{piece}.log").size > 0
+
+
 def test_a_piece_that_fails_fails_the_check(tmp_path: Path) -> None:
     done = check(tmp_path, "-d", "host", "aa-none-Q8_0")  # a model that the matrix has not
     assert done.returncode == 1
@@ -85,7 +98,7 @@ def test_a_piece_that_fails_fails_the_check(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("-d", "host", "nothing"), "unknown piece nothing: expected one of doctor devices"),
-        (("-d", "host", "-z"), "illegal option"),
+        (("-d", "host", "-q"), "illegal option"),
         (("-d", "host", "-T", "soon", "doctor"), "-T soon: expected a whole number of seconds"),
         (("-d", "tpu", "doctor"), "-d tpu: expected host or cuda"),
     ],
