@@ -129,6 +129,21 @@ def _no_time(act: Act, measured: Measurement, prompt: int) -> Measurement:
     return msgspec.structs.replace(measured, decode=samples(0.0)) if act.pair == 0 else measured
 
 
+def _hot(act: Act, measured: Measurement, prompt: int) -> Measurement:
+    last = (act.side, act.pair, prompt) == ("head", 3, 20)
+    return msgspec.structs.replace(measured, status="throttled", reason="decode: too hot") if last else measured
+
+
+def _cold(act: Act, measured: Measurement, prompt: int) -> Measurement:
+    assert measured.decode is not None
+    slow = samples(measured.decode.median, mhz=1880) if act.side == "head" else measured.decode
+    return msgspec.structs.replace(measured, decode=slow)
+
+
+def _discarded(act: Act, measured: Measurement, prompt: int) -> Measurement:
+    return msgspec.structs.replace(measured, decode=samples(2500, discarded=20)) if act.pair == 1 else measured
+
+
 def _slow(act: Act, measured: Measurement, prompt: int) -> Measurement:
     return scaled(measured, 1.05) if act.side == "head" and prompt == 20 else measured
 
@@ -142,6 +157,9 @@ def _slow(act: Act, measured: Measurement, prompt: int) -> Measurement:
         (_untimed, 2, "broken", "was not timed"),
         (_no_time, 2, "broken", "0 us is no time"),
         (_slow, 3, "slower", r"decode: the same program, 1\.0"),
+        (_hot, 3, "moved", "decode: head: decode: too hot"),
+        (_cold, 3, "moved", r"decode: the SM clock of head was -5\.1 % against base"),
+        (_discarded, 3, "moved", "decode: base throttled: 29%"),
     ],
 )
 def test_what_one_program_must_not_show_of_itself(
