@@ -36,7 +36,9 @@ VERDICTS: dict[Verdict, VerdictInfo] = {
     "broken": VerdictInfo(icon="✗", word="broken", meaning="not measured as it should be", tone="bad", exit_code=2),
     "slower": VerdictInfo(icon="✗", word="slower", meaning="confirmed", tone="bad", exit_code=1),
     "faster": VerdictInfo(icon="▲", word="faster", meaning="parity was checked again", tone="good"),
-    "cannot_tell": VerdictInfo(icon="?", word="cannot tell", meaning="too noisy or unconfirmed", tone="unsure"),
+    "cannot_tell": VerdictInfo(
+        icon="?", word="cannot tell", meaning="too noisy or unconfirmed", tone="unsure", exit_code=3
+    ),
     "accepted": VerdictInfo(icon="●", word="accepted", meaning="moved, and reviewed as intended", tone=""),
     "same": VerdictInfo(icon="✓", word="same", meaning="no change that could have been seen", tone="good"),
 }

@@ -34,6 +34,7 @@ class Arm(Record, frozen=True, kw_only=True):
     dirty: bool = False
     numerics: int | None = None  # None: no process of it answered
     tree: str = ""  # hash of the source tree that was measured; empty for a run folder
+    engine: str = ""  # hash of what of it computes; empty for a run folder
     built: str = ""  # how its environment was made, in words
 
 

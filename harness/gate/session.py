@@ -15,7 +15,7 @@ from harness.config import parse_config
 from harness.errors import BadCall
 from harness.gate.accept import read_accepted
 from harness.gate.again import RESULT, judge_again, kept_gate
-from harness.gate.arms import SIDES, Side, Source, build_arms, changed_engine, remove_worktrees, resolve, uncommitted
+from harness.gate.arms import SIDES, Side, Source, build_arms, remove_worktrees, resolve, uncommitted
 from harness.gate.environments import Sharing
 from harness.gate.outputs import junit
 from harness.gate.plan import GatePlan, plan_models, plan_stored, read_plan, write_plan
@@ -202,7 +202,7 @@ def _arms(plan: GatePlan, sources: Mapping[Side, Source], folder: Path, progress
     for side, build in builds.items():
         arm = build.arm
         progress.say(f"{side}: {arm.git_sha[:12] or arm.spec}, source tree {arm.tree}, {arm.built}")
-    return Arms(builds=builds, stored=stored, engine_changed=not stored and changed_engine(folder))
+    return Arms(builds=builds, stored=stored)
 
 
 def _settings(policy: Path | None, accept: Path | None, noise: Path | None, today: date) -> Settings:

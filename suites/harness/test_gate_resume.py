@@ -20,6 +20,7 @@ from harness.gate.arms import Side, Source, resolve
 from harness.gate.plan import write_plan
 from harness.gate.run import Settings
 from harness.gate.schema import GateResult, encode
+from harness.schema import Measurement
 from harness.statistics import Policy
 from reports.pr import markdown
 from suites.harness.gate_fakes import TODAY, Act, Machine, gate, plan, scaled
@@ -177,6 +178,26 @@ def test_a_finished_gate_is_judged_again_by_other_rules(tmp_path: Path) -> None:
         judge_again(folder, strict, "zeroulp gate", cache=tmp_path).exit_code == 2
     )  # pairs that were never measured are no pass
     assert list((folder / "processes").glob("*.ended")) == []  # a finished gate stays as it is
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.9, "faster"), (1.05, "slower")])
+@pytest.mark.parametrize("changed", [False, True])
+def test_times_that_the_engine_cannot_explain_stay_so_when_they_are_judged_again(
+    tmp_path: Path, factor: float, verdict: str, changed: bool
+) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return scaled(measured, factor, "decode", "prefill") if act.side == "head" else measured
+
+    folder, made = tmp_path / "gate", plan(24, 260, 300)
+    before = gate(folder, Machine(spoil=spoil), made, engine_changed=changed)
+    write_plan(folder, made)
+    (folder / "gate.json").write_bytes(encode(before))
+    again = judge_again(
+        folder, Settings(policy=Policy(), accepted=Accepted(today=TODAY)), "zeroulp gate", cache=tmp_path
+    )
+    told = {row.verdict for row in again.rows if row.metric in ("decode", "prefill")}
+    assert told == {verdict if changed else "cannot_tell"}
+    assert again.exit_code == before.exit_code
 
 
 @pytest.mark.parametrize(("base", "head"), [("a/head", "a/base"), ("a/base", "b/head"), ("a/base", "a/base")])

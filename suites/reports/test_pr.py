@@ -147,6 +147,7 @@ def test_the_selftest_score(score: SelftestScore | None, words: str) -> None:
         ((verdict("wrong"),), {}, 1),
         ((verdict("wrong"), verdict("missing")), {}, 2),
         ((verdict("broken"),), {"exit_code": 3}, 2),
+        ((*same(2), verdict("cannot_tell")), {}, 3),
         ((), {}, 3),
         (same(2), {"parity": WRONG}, 1),
         (same(2), {"parity": ParityBlock(first_divergence="somewhere")}, 1),

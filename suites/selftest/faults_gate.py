@@ -76,8 +76,8 @@ GATE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="clock-drift-between-the-arms-ignored",
         file="harness/gate/times.py",
-        old="not abs(clock - 1) <= CLOCK_DRIFT",
-        new="not abs(clock - 1) <= 1.0",
+        old="abs(clock - 1) <= CLOCK_DRIFT",
+        new="abs(clock - 1) <= 1.0",
         checks=(f"{_GATE}test_a_clock_that_drifts_between_the_arms_cannot_tell",),
         origin="36",
     ),
@@ -239,6 +239,27 @@ GATE_FAULTS: tuple[Fault, ...] = (
         old='if check.status == "failed" or check.differing != 0), None)',
         new='if check.status == "failed"), None)',
         checks=(f"{_GATE}test_differing_bits_fail_whatever_the_check_says",),
+    ),
+    Fault(
+        name="a-confirmation-at-another-clock-confirms",
+        file="harness/gate/verdicts.py",
+        old="if again is not None and again.unfit:",
+        new="if again is not None and again.unfit and again.ratio is None:",
+        checks=(f"{_HOLES}test_a_confirmation_at_another_clock_or_throttled_confirms_nothing",),
+    ),
+    Fault(
+        name="a-process-that-died-confirming-is-forgotten",
+        file="harness/gate/run.py",
+        old="            evidence.rows[key].faults.extend(row.faults)",
+        new="            evidence.rows[key].faults.extend(row.faults[1:])",
+        checks=(f"{_HOLES}test_a_process_that_dies_while_it_confirms_is_broken_and_says_how",),
+    ),
+    Fault(
+        name="another-tree-taken-for-another-engine",
+        file="harness/gate/run.py",
+        old="{build.arm.engine for build in",
+        new="{build.arm.tree for build in",
+        checks=(f"{_RESUME}test_times_that_the_engine_cannot_explain_stay_so_when_they_are_judged_again",),
     ),
     Fault(
         name="the-exit-code-of-a-broken-row-is-lost",
