@@ -279,16 +279,23 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert len(capsys.readouterr().err.splitlines()) == 5  # a line for each process that was not kept
 
 
-@pytest.mark.parametrize("gone", ["gpu", "model"])
+@pytest.mark.parametrize("gone", ["gpu", "model", "its bytes"])
 def test_a_run_is_not_resumed_where_it_cannot_be_the_same(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
     made = plan(10)
     write_plan(here, made)
-    monkeypatch.setattr("harness.aa_session.visible_gpus", lambda environment: (made.gpu,) if gone == "model" else ())
+    monkeypatch.setattr("harness.aa_session.visible_gpus", lambda environment: () if gone == "gpu" else (made.gpu,))
+    path = made.models[0].path
+    if gone == "its bytes":
+        (here / path).write_bytes(b"another model by now")
     assert zeroulp(["aa", "--resume", "."]) == 2
-    expected = f"its model {made.models[0].path} is not here" if gone == "model" else f"was begun on GPU {made.gpu}"
-    assert expected in capsys.readouterr().err
+    said = {
+        "gpu": f"was begun on GPU {made.gpu}",
+        "model": f"its model {path} is not here",
+        "its bytes": f"its model {path} is another file now",
+    }
+    assert said[gone] in capsys.readouterr().err
 
 
 def test_fresh_processes_of_the_host_device_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.gate.accept import Accepted
 from harness.gate.again import judge_again, kept_gate
@@ -178,6 +179,24 @@ def test_a_finished_gate_is_judged_again_by_other_rules(tmp_path: Path) -> None:
         judge_again(folder, strict, "zeroulp gate", cache=tmp_path).exit_code == 2
     )  # pairs that were never measured are no pass
     assert list((folder / "processes").glob("*.ended")) == []  # a finished gate stays as it is
+
+
+@pytest.mark.parametrize(("data", "said"), [(None, "is not here"), (b"another model by now", "is another file now")])
+def test_a_gate_does_not_go_on_with_another_model(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    data: bytes | None,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_plan(tmp_path, msgspec.structs.replace(plan(24), base="base.whl", head="head.whl"))
+    for side in ("base", "head"):
+        (tmp_path / f"{side}.whl").touch()
+    if data is not None:
+        (tmp_path / "m.gguf").write_bytes(data)
+    assert zeroulp(["gate", "--resume", "."]) == 2
+    assert f"its model m.gguf {said}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(0.9, "faster"), (1.05, "slower")])

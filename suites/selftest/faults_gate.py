@@ -241,6 +241,20 @@ GATE_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_GATE}test_differing_bits_fail_whatever_the_check_says",),
     ),
     Fault(
+        name="a-gate-goes-on-with-another-model",
+        file="harness/gate/plan.py",
+        old="if file_sha256(path, cache) != model.rows[0].model.sha256:",
+        new="if not file_sha256(path, cache):",
+        checks=(f"{_RESUME}test_a_gate_does_not_go_on_with_another_model",),
+    ),
+    Fault(
+        name="head-is-held-to-the-last-process-of-base-alone",
+        file="harness/gate/parity.py",
+        old="max(most[check.name, check.when], check.values)",
+        new="check.values",
+        checks=(f"{_GATE}test_one_process_of_base_that_compared_more_is_what_head_is_held_to",),
+    ),
+    Fault(
         name="a-confirmation-at-another-clock-confirms",
         file="harness/gate/verdicts.py",
         old="if again is not None and again.unfit:",
