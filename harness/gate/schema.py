@@ -104,6 +104,7 @@ class SelftestScore(Record, frozen=True, kw_only=True):
 
     caught: int
     planted: int
+    catalogue: int = 0  # faults that there are for the device: more than `planted` after a sample; 0 if it is not said
     missed: tuple[str, ...] = ()  # names
     code: str = ""  # hash of what was tested; empty if the file does not say
 
