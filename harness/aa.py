@@ -122,6 +122,8 @@ def _faults(row: RowEvidence, plan: AaPlan, policy: Policy) -> list[AaFault]:
         timed = judge_times(row, metric, policy)
         if timed is None or timed.verdict == "broken":
             found.append(AaFault(kind="broken", label=label, reason=timed.reason if timed else "was not timed"))
+        elif timed.unfit:
+            found.append(AaFault(kind="moved", label=label, reason=f"{metric}: {timed.unfit}"))
         elif timed.verdict == "slower":
             found.append(AaFault(kind="slower", label=label, reason=f"{metric}: the same program, {timed.ratio:.4f} x"))
     return found

@@ -14,7 +14,7 @@ from harness.environment import version
 from harness.errors import BadCall
 from harness.gate.arms import SIDES, Build
 from harness.gate.gpus import visible_gpus
-from harness.gate.plan import plan_models
+from harness.gate.plan import plan_models, require_models
 from harness.gate.processes import Bench
 from harness.gate.schema import Arm
 from harness.noise import NoiseFile, noise_text
@@ -91,14 +91,12 @@ def resume_aa(
 ) -> tuple[Path, AaResult]:
     """The same run again: processes of this code that its folder holds are not run a second time.
 
-    Raises BadCall if it is no run, or was begun on another GPU or with models that are not here.
+    Raises BadCall if it is no run, or was begun on another GPU or with models that are not here, or others now.
     """
     plan = read_plan(folder)
     if plan.gpu and plan.gpu not in visible_gpus(dict(environment)):
         raise BadCall(f"{folder}: was begun on GPU {plan.gpu}, which is not visible here; begin a new run")
-    for model in plan.models:
-        if not Path(model.path).is_file():
-            raise BadCall(f"{folder}: its model {model.path} is not here; begin a new run")
+    require_models(plan.models, folder=folder, cache=cache)
     return folder, _run(plan, folder, cache, policy, environment, progress)
 
 

@@ -220,7 +220,7 @@ def _status(row: Row | PlannedRow | None) -> str:
     """A row that is called ok over a check that failed is not."""
     if not isinstance(row, Row):
         return "" if row is None else NOT_RUN
-    failed = any(check.status == "failed" for check in row.proof)
+    failed = any(check.status == "failed" or check.differing != 0 for check in row.proof)
     return "parity_failed" if row.status == "ok" and failed else row.status
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 from itertools import pairwise
@@ -64,6 +65,8 @@ def _checked(name: str, value: object, names: list[str]) -> object:
     if name in SMALLEST:
         if not value >= SMALLEST[name]:
             raise BadCall(f"{value!r}: expected at least {SMALLEST[name]}")
+        if not value < math.inf:
+            raise BadCall(f"{value!r}: expected a finite number")
     elif not 0 < value < 1:
         raise BadCall(f"{value!r}: expected a share between 0 and 1")
     return value

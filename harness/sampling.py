@@ -156,4 +156,4 @@ def _flat(windows: Sequence[tuple[float, float | None]], share: float) -> bool:
         return False
     times = [time for time, _ in windows]
     clocks = [clock for _, clock in windows if clock is not None]
-    return all(max(found) - min(found) <= share * min(found) for found in (times, clocks) if found)
+    return all(value - min(found) <= share * min(found) for found in (times, clocks) for value in found)

@@ -58,7 +58,13 @@ class Selftest(msgspec.Struct, frozen=True, kw_only=True):
         unplanted = tuple(one.name for one in self.missed if one.name not in names)
         missed = tuple(fault.name for fault in self.faults if not fault.caught)
         caught = 0 if unplanted else len(names) - len(missed)
-        return SelftestScore(caught=caught, planted=len(self.faults), missed=(*unplanted, *missed), code=self.code)
+        return SelftestScore(
+            caught=caught,
+            planted=len(self.faults),
+            catalogue=self.catalogue,
+            missed=(*unplanted, *missed),
+            code=self.code,
+        )
 
 
 def read_selftest(path: Path) -> Selftest:

@@ -16,11 +16,10 @@ HEADLINE = 240  # characters of a gate's own headline
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictInfo:
-    """A row's verdict: icon and word, what it means, and the exit code that it asks for."""
+    """A row's verdict: icon and word, and the exit code that it asks for."""
 
     icon: str
     word: str
-    meaning: str
     tone: Tone
     exit_code: int = 0
 
@@ -31,14 +30,14 @@ class VerdictInfo:
 
 # In the order in which rows are read, and the reverse of that in which they give way.
 VERDICTS: dict[Verdict, VerdictInfo] = {
-    "wrong": VerdictInfo(icon="✗", word="wrong", meaning="bits differ", tone="bad", exit_code=1),
-    "missing": VerdictInfo(icon="✗", word="missing", meaning="owed, but no result came", tone="bad", exit_code=2),
-    "broken": VerdictInfo(icon="✗", word="broken", meaning="not measured as it should be", tone="bad", exit_code=2),
-    "slower": VerdictInfo(icon="✗", word="slower", meaning="confirmed", tone="bad", exit_code=1),
-    "faster": VerdictInfo(icon="▲", word="faster", meaning="parity was checked again", tone="good"),
-    "cannot_tell": VerdictInfo(icon="?", word="cannot tell", meaning="too noisy or unconfirmed", tone="unsure"),
-    "accepted": VerdictInfo(icon="●", word="accepted", meaning="moved, and reviewed as intended", tone=""),
-    "same": VerdictInfo(icon="✓", word="same", meaning="no change that could have been seen", tone="good"),
+    "wrong": VerdictInfo(icon="✗", word="wrong", tone="bad", exit_code=1),
+    "missing": VerdictInfo(icon="✗", word="missing", tone="bad", exit_code=2),
+    "broken": VerdictInfo(icon="✗", word="broken", tone="bad", exit_code=2),
+    "slower": VerdictInfo(icon="✗", word="slower", tone="bad", exit_code=1),
+    "faster": VerdictInfo(icon="▲", word="faster", tone="good"),
+    "cannot_tell": VerdictInfo(icon="?", word="cannot tell", tone="unsure", exit_code=3),
+    "accepted": VerdictInfo(icon="●", word="accepted", tone=""),
+    "same": VerdictInfo(icon="✓", word="same", tone="good"),
 }
 MOVED: tuple[Verdict, ...] = ("wrong", "missing", "broken", "slower", "faster")
 WORDS = {0: "PASS", 1: "REGRESSION", 2: "BROKEN", 3: "CANNOT TELL"}

@@ -23,6 +23,8 @@ def in_words(score: SelftestScore | None) -> str:
     if score is None:
         return "selftest: not run on this code"
     text = f"selftest: the suites catch {score.caught} of {plural(score.planted, 'planted fault')}"
+    if score.catalogue > score.planted:
+        text += f", a part of {score.catalogue}"
     if not score.missed:
         return text
     names = ", ".join(one_line(name, longest=60) for name in score.missed[:MOST_NAMES])

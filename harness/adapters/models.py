@@ -70,6 +70,11 @@ def user_file(path: Path) -> ModelFile:
     return ModelFile(path=path, facts=_facts(path, path.stem, file_quant(path), _sha256(path)))
 
 
+def file_sha256(path: Path, cache: Path) -> str:
+    """Of a model file; reading one of the cache can be spared."""
+    return _noted_sha256(path) if path.is_relative_to(cache / "models") else _sha256(path)
+
+
 def file_quant(path: Path) -> str:
     """The type of most of a file's bytes. Raises BadInput if it is no model."""
     types: Counter[str] = Counter()

@@ -67,8 +67,8 @@ def aa(
       zeroulp aa --device host --parity-only --rounds 8 --where 'context < 100'
       zeroulp aa --resume results/20260102T120000Z-fed321
 
-    Exit codes: 0 as expected of one program, 1 bits differ, 2 broken or a bad call, 3 cannot tell: the machine moved, a
-    false alarm, or a device whose times mean nothing; 130 interrupted; of several the first of 2, 1, 3, 0.
+    Exit codes: 0 as expected of one program, 1 bits differ, 2 broken or a bad call, 3 cannot tell: the machine moved or
+    throttled, a false alarm, or a device whose times mean nothing; 130 interrupted; of several the first of 2, 1, 3, 0.
     """
     from harness.aa_session import resume_aa, start_aa, without_times
     from harness.progress import SweepProgress

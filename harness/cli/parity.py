@@ -46,8 +46,9 @@ def parity(
     SUITE is a folder or file of them, for example kernels or prefill/test_batched.py; without it all are run. They come
     with the package, so this works outside a checkout. "Not applicable" is counted apart: it is never a pass.
 
-    SUITE may also be the folder of a run: then the checks that prove its rows are listed, each with its id. --check ID
-    makes one of them again, or runs one test, by the id that a failure is printed with.
+    SUITE may also be the folder of a run: then the checks that prove its rows are listed, each with its id; a row that
+    is owed and has none that passed is no pass. --check ID makes one of them again, or runs one test, by the id that a
+    failure is printed with.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ import click
 
 from harness.cli import edge
 from harness.errors import BadCall
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.schema import Check
@@ -25,21 +26,32 @@ def is_run(folder: Path) -> bool:
 
 
 def list_checks(folder: Path, *, as_json: bool) -> int:
-    """Every stored check with its id; the exit code is that of the worst."""
+    """Every stored check with its id. Exit code 1 if one failed, 3 if an owed row has none that passed, else 0."""
     from harness.check_id import check_id
     from harness.store import read_run
+    from reports.verdict import failed
 
-    found = [(check_id(row.key, check), check) for row in read_run(folder).rows for check in row.proof]
+    run = read_run(folder)
+    found = [(check_id(row.key, check), check) for row in run.rows for check in row.proof]
     states = [check.status for _, check in found]
-    code = edge.FAILED if "failed" in states else edge.PASS if "passed" in states else edge.CANNOT_TELL
+    owed = [row for row in run.rows if row.status != "not_applicable"]
+    unshown = [row.key for row in owed if not any(check.status == "passed" for check in row.proof)]
+    unshown += [row.key for row in run.missing]
+    code = edge.CANNOT_TELL if unshown or "passed" not in states else edge.PASS
+    if any(failed(check) for _, check in found):
+        code = edge.FAILED
     if as_json:
-        click.echo(json.dumps({"exit_code": code, "checks": [_plain(name, check) for name, check in found]}, indent=2))
+        checks = [_plain(name, check) for name, check in found]
+        click.echo(json.dumps({"exit_code": code, "unshown": unshown, "checks": checks}, indent=2))
         return code
     for name, check in found:
         click.echo(f"{name:<34} {_line(check)}")
     counts = ", ".join(f"{states.count(state)} {state.replace('_', ' ')}" for state in dict.fromkeys(states))
     again = f"{counts}; one again: zeroulp parity {folder} --check ID"
     click.echo(again if found else "CANNOT TELL: no check was made; `zeroulp report` says why the rows have none")
+    if found and unshown:
+        words = plural(len(unshown), "row has", "rows have")
+        click.echo(f"CANNOT TELL: {words} no check that passed, such as {unshown[0]}")
     return code
 
 

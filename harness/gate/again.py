@@ -49,7 +49,7 @@ def judge_again(folder: Path, settings: Settings, command: str, *, cache: Path) 
         runner=_not_kept,
         finished=True,
     )
-    arms = Arms(builds=builds, stored={}, engine_changed=before.base.tree != before.head.tree)
+    arms = Arms(builds=builds, stored={})
     result = run_gate(plan, bench, arms, settings)
     return msgspec.structs.replace(result, notes=(f"judged again from the processes of {folder.name}", *result.notes))
 

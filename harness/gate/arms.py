@@ -106,12 +106,6 @@ def build_arms(sources: Mapping[Side, Source], folder: Path, *, sharing: Sharing
     return {side: _build(sources[side], trees[side], needs[side], folder / side, shared, device) for side in sources}
 
 
-def changed_engine(folder: Path) -> bool:
-    """Whether the trees of both arms below `folder` differ where they compute."""
-    hashes = {code_hash(("engine",), folder / side / "tree") for side in SIDES}
-    return len(hashes) > 1
-
-
 def remove_worktrees(sources: Mapping[Side, Source], folder: Path) -> None:
     """Take the trees of commits out of the repositories that they were checked out of."""
     for side, source in sources.items():
@@ -156,6 +150,7 @@ def _build(source: Source, tree: Path, needs: Needs, folder: Path, shared: bool,
         git_sha=source.commit,
         version=needs.version,
         tree=code_hash(TREE, tree),
+        engine=code_hash(("engine",), tree),
         built=made.words,
     )
     # -I: neither the folder this is called from nor PYTHONPATH can put another build in its place.

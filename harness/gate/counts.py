@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,10 +47,11 @@ def judge_counts(row: RowEvidence) -> Counts | None:
 
 
 def _launches(measured: Measurement) -> tuple[float, float] | None:
-    """Launches and graph kernels per token."""
-    if measured.launches_per_token is None or measured.graph_kernels_per_token is None:
+    """Launches and graph kernels per token; None where one is not known, or is no count."""
+    launches, kernels = measured.launches_per_token, measured.graph_kernels_per_token
+    if launches is None or kernels is None or not (0 <= launches < math.inf and 0 <= kernels < math.inf):
         return None
-    return measured.launches_per_token, measured.graph_kernels_per_token
+    return launches, kernels
 
 
 def _lost(base: Measurement, head: Measurement) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.gate.evidence import RowEvidence
@@ -86,9 +87,11 @@ def _hole(proof: Sequence[Check]) -> str:
 
 def _fewer(row: RowEvidence) -> str:
     """The first check for which head compared fewer values than base; empty if there is none."""
-    most = {(check.name, check.when): check.values for one in row.base for check in one.proof}
+    most: Counter[tuple[str, When]] = Counter()
+    for check in (check for one in row.base for check in one.proof):
+        most[check.name, check.when] = max(most[check.name, check.when], check.values)
     for check in (check for one in row.proofs for check in one.proof):
-        base = most.get((check.name, check.when), 0)
+        base = most[check.name, check.when]
         if check.status == "passed" and not check.values >= base:
             return (
                 f"{check.name} ({check.when} the timed loop): {check.values:,} values compared, base compared {base:,}"

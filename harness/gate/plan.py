@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.adapters.models import file_sha256
 from harness.config import ROW_FIELDS
 from harness.environment import environment
 from harness.errors import BadCall
@@ -93,6 +94,16 @@ def plan_stored(
     if not rows:
         raise BadCall(f"--where {where!r}: none of the {plural(len(owed), 'row')} of the runs matches")
     return (PlannedModel(path="", rows=rows),), (), stored["head"].run.environment
+
+
+def require_models(models: Sequence[PlannedModel], *, folder: Path, cache: Path) -> None:
+    """For what was begun in `folder` and goes on. Raises BadCall if a model's file is gone, or another one by now."""
+    for model in models:
+        path = Path(model.path)
+        if not path.is_file():
+            raise BadCall(f"{folder}: its model {path} is not here; begin a new run")
+        if file_sha256(path, cache) != model.rows[0].model.sha256:
+            raise BadCall(f"{folder}: its model {path} is another file now; begin a new run")
 
 
 def write_plan(folder: Path, plan: GatePlan) -> None:

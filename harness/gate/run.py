@@ -47,7 +47,11 @@ class Arms:
 
     builds: Mapping[Side, Build]
     stored: Mapping[Side, StoredArm]
-    engine_changed: bool = True  # False: no verdict on times can come from the engine
+
+    @property
+    def engine_changed(self) -> bool:
+        """False: no verdict on times can come from the engine."""
+        return len({build.arm.engine for build in self.builds.values()}) > 1
 
 
 @dataclass(kw_only=True)
@@ -122,6 +126,7 @@ def _measured(plan: GatePlan, bench: Bench, settings: Settings) -> Found:
         found.pairs += more
         for key, row in found.confirmation.evidence.rows.items():
             evidence.rows[key].confirmed.extend(row.head)
+            evidence.rows[key].faults.extend(row.faults)
     discarded = _discarded(evidence)
     found.notes += (
         (f"{plural(discarded, 'sample was', 'samples were')} discarded while the GPU was throttled",)

@@ -34,6 +34,7 @@ class Arm(Record, frozen=True, kw_only=True):
     dirty: bool = False
     numerics: int | None = None  # None: no process of it answered
     tree: str = ""  # hash of the source tree that was measured; empty for a run folder
+    engine: str = ""  # hash of what of it computes; empty for a run folder
     built: str = ""  # how its environment was made, in words
 
 
@@ -103,6 +104,7 @@ class SelftestScore(Record, frozen=True, kw_only=True):
 
     caught: int
     planted: int
+    catalogue: int = 0  # faults that there are for the device: more than `planted` after a sample; 0 if it is not said
     missed: tuple[str, ...] = ()  # names
     code: str = ""  # hash of what was tested; empty if the file does not say
 

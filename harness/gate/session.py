@@ -15,10 +15,10 @@ from harness.config import parse_config
 from harness.errors import BadCall
 from harness.gate.accept import read_accepted
 from harness.gate.again import RESULT, judge_again, kept_gate
-from harness.gate.arms import SIDES, Side, Source, build_arms, changed_engine, remove_worktrees, resolve, uncommitted
+from harness.gate.arms import SIDES, Side, Source, build_arms, remove_worktrees, resolve, uncommitted
 from harness.gate.environments import Sharing
 from harness.gate.outputs import junit
-from harness.gate.plan import GatePlan, plan_models, plan_stored, read_plan, write_plan
+from harness.gate.plan import GatePlan, plan_models, plan_stored, read_plan, require_models, write_plan
 from harness.gate.processes import Bench
 from harness.gate.run import Arms, Settings, run_gate
 from harness.gate.schema import PLAN_FILE, GateResult, SelftestScore, encode
@@ -98,11 +98,16 @@ def start_gate(call: GateCall, here: Here, progress: SweepProgress) -> tuple[Pat
 
 
 def resume_gate(folder: Path, here: Here, progress: SweepProgress) -> tuple[Path, GateResult]:
-    """The same gate again: what its folder holds is not measured a second time. Raises BadCall if it is none."""
+    """The same gate again: what its folder holds is not measured a second time.
+
+    Raises BadCall if it is none, or its models are not those that it was begun with.
+    """
     plan = read_plan(folder)
     named = {side: plan.commits.get(side) or getattr(plan, side) for side in SIDES}
     sources = _sources(named["base"], named["head"], Path(plan.directory))
     sources = {side: replace(source, spec=getattr(plan, side)) for side, source in sources.items()}
+    if any(source.run is None for source in sources.values()):
+        require_models(plan.models, folder=folder, cache=here.cache)
     return folder, _run(plan, sources, folder, here, progress)
 
 
@@ -202,7 +207,7 @@ def _arms(plan: GatePlan, sources: Mapping[Side, Source], folder: Path, progress
     for side, build in builds.items():
         arm = build.arm
         progress.say(f"{side}: {arm.git_sha[:12] or arm.spec}, source tree {arm.tree}, {arm.built}")
-    return Arms(builds=builds, stored=stored, engine_changed=not stored and changed_engine(folder))
+    return Arms(builds=builds, stored=stored)
 
 
 def _settings(policy: Path | None, accept: Path | None, noise: Path | None, today: date) -> Settings:

@@ -41,6 +41,7 @@ class Timed:
     logs: tuple[float, ...] = ()  # log ratio of each pair
     differences_us: tuple[float, ...] = ()
     clock_ratio: float | None = None
+    unfit: str = ""  # why the samples show neither a change nor that there is none: a GPU that was held back
 
 
 def judge_times(row: RowEvidence, metric: TimeMetric, policy: Policy, *, owed: bool = False) -> Timed | None:
@@ -56,7 +57,9 @@ def judge_times(row: RowEvidence, metric: TimeMetric, policy: Policy, *, owed: b
         return Timed(verdict="more")
     logs, differences = log_ratios([b.median for b, _ in pairs], [h.median for _, h in pairs])
     judgement = judge(logs, differences, policy)
-    verdict, reason = _settled(judgement, pairs)
+    clock_ratio = _clock_ratio(pairs)
+    unfit = _throttled(pairs) or _drifted(clock_ratio)
+    verdict, reason = _settled(judgement, unfit)
     return Timed(
         verdict=verdict,
         reason=reason,
@@ -66,19 +69,17 @@ def judge_times(row: RowEvidence, metric: TimeMetric, policy: Policy, *, owed: b
         judgement=judgement,
         logs=tuple(logs.tolist()),
         differences_us=tuple(differences.tolist()),
-        clock_ratio=_clock_ratio(pairs),
+        clock_ratio=clock_ratio,
+        unfit=unfit,
     )
 
 
-def _settled(judgement: Judgement, pairs: Sequence[tuple[Samples, Samples]]) -> tuple[Verdict | Literal["more"], str]:
+def _settled(judgement: Judgement, unfit: str) -> tuple[Verdict | Literal["more"], str]:
     """The statistics' word, where the samples are fit for one."""
     if judgement.verdict == "more":
         return "more", ""
-    throttled, clock = _throttled(pairs), _clock_ratio(pairs)
-    if throttled:
-        return "cannot_tell", throttled
-    if clock is not None and not abs(clock - 1) <= CLOCK_DRIFT:
-        return "cannot_tell", f"the SM clock of head was {_percent(clock)} against base"
+    if unfit:
+        return "cannot_tell", unfit
     if judgement.verdict == "cannot_tell":
         return "cannot_tell", f"too noisy: {judgement.pairs} pairs, and neither slower nor the same is shown"
     return "faster" if judgement.faster else judgement.verdict, ""
@@ -95,7 +96,8 @@ def _unfit(one: Measurement, metric: TimeMetric, side: Side) -> Timed | None:
     """Why what one process timed is no figure of the row."""
     samples = _samples(one, metric)
     if one.status in ("throttled", "parity_failed"):
-        return Timed(verdict="cannot_tell", reason=f"{side}: {one.reason or one.status.replace('_', ' ')}")
+        reason = f"{side}: {one.reason or one.status.replace('_', ' ')}"
+        return Timed(verdict="cannot_tell", reason=reason, unfit=reason)
     if samples is None:
         return Timed(verdict="broken", reason=f"{side} was not timed")
     if one.limit:
@@ -133,6 +135,12 @@ def _clock_ratio(pairs: Sequence[tuple[Samples, Samples]]) -> float | None:
         math.log(statistics.median(h.sm_mhz) / statistics.median(b.sm_mhz)) for b, h in pairs if b.sm_mhz and h.sm_mhz
     ]
     return math.exp(statistics.fmean(logs)) if logs else None
+
+
+def _drifted(clock: float | None) -> str:
+    if clock is None or abs(clock - 1) <= CLOCK_DRIFT:
+        return ""
+    return f"the SM clock of head was {_percent(clock)} against base"
 
 
 def _samples(measured: Measurement, metric: TimeMetric) -> Samples | None:

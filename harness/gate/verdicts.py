@@ -121,6 +121,8 @@ class Judge:
         again = self._again(row, metric)
         if again is not None and again.verdict == "broken":
             return "broken", f"slower at first, and while that was confirmed {again.reason}", NOT_CONFIRMED
+        if again is not None and again.unfit:
+            return "cannot_tell", f"slower at first, and while that was confirmed {again.unfit}", NOT_CONFIRMED
         if again is None or again.ratio is None:
             return "cannot_tell", "slower, and the confirmation was not measured", NOT_CONFIRMED
         assert self.confirmation is not None
@@ -134,7 +136,7 @@ class Judge:
         if self.confirmation is None:
             return None
         again = self.confirmation.evidence.rows.get(row.row.key)
-        return judge_times(again, metric, self.policy) if again is not None and not again.faults else None
+        return judge_times(again, metric, self.policy) if again is not None else None
 
     def _verdict(
         self,

@@ -175,10 +175,17 @@ def plan(*prompts: int, device: str = "cuda", others: Sequence[str] = ()) -> Gat
     )
 
 
-def builds() -> dict[Side, Build]:
+def builds(*, engine_changed: bool = True) -> dict[Side, Build]:
     return {
         side: Build(
-            arm=Arm(spec=side, kind="commit", git_sha=f"{side}-commit", tree=f"{side}-tree", built="not at all"),
+            arm=Arm(
+                spec=side,
+                kind="commit",
+                git_sha=f"{side}-commit",
+                tree=f"{side}-tree",
+                engine=f"{side}-engine" if engine_changed else "engine",
+                built="not at all",
+            ),
             command=("no", "worker"),
         )
         for side in SIDES
@@ -196,9 +203,10 @@ def gate(
     noise: Mapping[tuple[str, str], str] | None = None,
 ) -> GateResult:
     said = lines if lines is not None else []
+    arms = builds(engine_changed=engine_changed)
     bench = Bench(
         folder=folder,
-        builds=builds(),
+        builds=arms,
         cache=folder / "cache",
         rules=CAREFUL,
         timeout=made.timeout,
@@ -207,7 +215,7 @@ def gate(
         runner=machine.run,
     )
     settings = Settings(policy=Policy(), accepted=accepted or Accepted(today=TODAY), noise=noise or {})
-    return run_gate(made, bench, Arms(builds=builds(), stored={}, engine_changed=engine_changed), settings)
+    return run_gate(made, bench, Arms(builds=arms, stored={}), settings)
 
 
 def one(result: GateResult, prompt: int, metric: str) -> RowVerdict:

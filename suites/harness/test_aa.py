@@ -129,6 +129,21 @@ def _no_time(act: Act, measured: Measurement, prompt: int) -> Measurement:
     return msgspec.structs.replace(measured, decode=samples(0.0)) if act.pair == 0 else measured
 
 
+def _hot(act: Act, measured: Measurement, prompt: int) -> Measurement:
+    last = (act.side, act.pair, prompt) == ("head", 3, 20)
+    return msgspec.structs.replace(measured, status="throttled", reason="decode: too hot") if last else measured
+
+
+def _cold(act: Act, measured: Measurement, prompt: int) -> Measurement:
+    assert measured.decode is not None
+    slow = samples(measured.decode.median, mhz=1880) if act.side == "head" else measured.decode
+    return msgspec.structs.replace(measured, decode=slow)
+
+
+def _discarded(act: Act, measured: Measurement, prompt: int) -> Measurement:
+    return msgspec.structs.replace(measured, decode=samples(2500, discarded=20)) if act.pair == 1 else measured
+
+
 def _slow(act: Act, measured: Measurement, prompt: int) -> Measurement:
     return scaled(measured, 1.05) if act.side == "head" and prompt == 20 else measured
 
@@ -142,6 +157,9 @@ def _slow(act: Act, measured: Measurement, prompt: int) -> Measurement:
         (_untimed, 2, "broken", "was not timed"),
         (_no_time, 2, "broken", "0 us is no time"),
         (_slow, 3, "slower", r"decode: the same program, 1\.0"),
+        (_hot, 3, "moved", "decode: head: decode: too hot"),
+        (_cold, 3, "moved", r"decode: the SM clock of head was -5\.1 % against base"),
+        (_discarded, 3, "moved", "decode: base throttled: 29%"),
     ],
 )
 def test_what_one_program_must_not_show_of_itself(
@@ -261,16 +279,23 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert len(capsys.readouterr().err.splitlines()) == 5  # a line for each process that was not kept
 
 
-@pytest.mark.parametrize("gone", ["gpu", "model"])
+@pytest.mark.parametrize("gone", ["gpu", "model", "its bytes"])
 def test_a_run_is_not_resumed_where_it_cannot_be_the_same(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
     made = plan(10)
     write_plan(here, made)
-    monkeypatch.setattr("harness.aa_session.visible_gpus", lambda environment: (made.gpu,) if gone == "model" else ())
+    monkeypatch.setattr("harness.aa_session.visible_gpus", lambda environment: () if gone == "gpu" else (made.gpu,))
+    path = made.models[0].path
+    if gone == "its bytes":
+        (here / path).write_bytes(b"another model by now")
     assert zeroulp(["aa", "--resume", "."]) == 2
-    expected = f"its model {made.models[0].path} is not here" if gone == "model" else f"was begun on GPU {made.gpu}"
-    assert expected in capsys.readouterr().err
+    said = {
+        "gpu": f"was begun on GPU {made.gpu}",
+        "model": f"its model {path} is not here",
+        "its bytes": f"its model {path} is another file now",
+    }
+    assert said[gone] in capsys.readouterr().err
 
 
 def test_fresh_processes_of_the_host_device_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

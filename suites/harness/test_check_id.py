@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,32 @@ def test_every_check_of_a_run_is_listed_and_runs_alone(run: StoredRun, capsys: p
         assert code == {"passed": 0, "not_applicable": 3}[check.status]
         assert (found["name"], found["when"], found["status"]) == (check.name, check.when, check.status)
         assert (found["values"], found["differing"]) == (check.values, check.differing)
+
+
+@pytest.mark.parametrize("how", ["missing", "crashed", "not applicable", "differing", "nothing compared"])
+def test_a_run_whose_checks_do_not_carry_it_is_listed_and_no_pass(
+    run: StoredRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    first, second = run.rows
+    (check, *rest) = second.proof
+    changes: dict[str, dict[str, Any]] = {
+        "crashed": {"status": "crashed", "proof": ()},
+        "not applicable": {"status": "not_applicable", "proof": ()},
+        "differing": {"proof": (msgspec.structs.replace(check, differing=1), *rest)},
+        "nothing compared": {"proof": (msgspec.structs.replace(check, values=0), *rest)},
+    }
+    rows = [first, *([msgspec.structs.replace(second, **changes[how])] if how in changes else [])]
+    (folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    code = {"missing": 3, "crashed": 3, "not applicable": 0}.get(how, 1)
+    capsys.readouterr()
+    assert zeroulp(["parity", str(folder)]) == code
+    said = capsys.readouterr().out.splitlines()
+    assert (f"CANNOT TELL: 1 row has no check that passed, such as {second.key}" in said) == (code == 3)
+    assert zeroulp(["parity", str(folder), "--json"]) == code
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["exit_code"], answer["unshown"]) == (code, [second.key] if code == 3 else [])
 
 
 @pytest.mark.parametrize("wanted", ["depth:before", "one_by_one:after", "again:before"])

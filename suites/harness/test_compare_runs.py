@@ -139,6 +139,7 @@ def test_a_proof_that_fails_is_a_move_and_an_exit_code(tmp_path: Path) -> None:
         ({"values": VALUES - 1}, f"{VALUES} values compared became {VALUES - 1}", 3),
         ({"values": VALUES + 1}, "", 0),
         ({"status": "failed", "differing": 1}, "passed became failed", 1),
+        ({"differing": 1}, "", 1),
     ],
 )
 def test_a_row_that_is_called_ok_with_less_of_a_proof_is_no_pass(

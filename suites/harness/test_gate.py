@@ -187,6 +187,15 @@ def test_a_proof_that_shrank_cannot_tell(tmp_path: Path) -> None:
     assert row.reason == "graph = direct (before the timed loop): 999 values compared, base compared 1,000"
 
 
+@pytest.mark.parametrize("pair", [0, 3])
+def test_one_process_of_base_that_compared_more_is_what_head_is_held_to(tmp_path: Path, pair: int) -> None:
+    def more(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return proof(measured, values=1001) if (act.side, act.pair) == ("base", pair) else measured
+
+    result = gate(tmp_path, Machine(spoil=more), plan(24))
+    assert (one(result, 24, "parity").verdict, result.exit_code) == ("cannot_tell", 3)
+
+
 def test_a_row_that_vanishes_is_missing(tmp_path: Path) -> None:
     result = gate(tmp_path, Machine(spoil=on_head(lambda measured: None)), plan(24, 260))
     assert {row.shape.prompt for row in result.rows} == {24, 260}

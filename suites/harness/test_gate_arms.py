@@ -21,7 +21,7 @@ from engine.devices.cuda.nvrtc import nvrtc_version
 from harness.adapters.settings import canonical_toggles
 from harness.code_hash import TREE, code_hash
 from harness.errors import BadCall
-from harness.gate.arms import Build, Side, Source, build_arms, changed_engine, remove_worktrees, resolve, uncommitted
+from harness.gate.arms import Build, Side, Source, build_arms, remove_worktrees, resolve, uncommitted
 from harness.gate.environments import Needs, shared, unsatisfied
 from harness.gate.gpus import choose, visible_gpus
 from harness.gate.schema import Arm
@@ -90,7 +90,7 @@ def test_two_commits_are_two_builds_whatever_lies_around(repository: Path, tmp_p
         assert build.arm.git_sha == git(repository, "rev-parse", "one" if side == "base" else "two")
     assert all(build.toggles == frozenset(canonical_toggles({})) for build in builds.values())
     assert builds["base"].arm.tree != builds["head"].arm.tree
-    assert not changed_engine(tmp_path)
+    assert builds["base"].arm.engine == builds["head"].arm.engine == code_hash(("engine",), tmp_path / "base" / "tree")
     assert (tmp_path / "base" / "tree" / ".git").exists()
     remove_worktrees(sources, tmp_path)
     assert len(git(repository, "worktree", "list").splitlines()) == 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from harness.gate.arms import SIDES
+from harness.gate.counts import judge_counts
+from harness.gate.evidence import RowEvidence
 from harness.schema import Measurement
 from harness.schema import Path as Engagement
-from suites.harness.gate_fakes import Act, Machine, gate, one, plan
+from suites.harness.gate_fakes import Act, Machine, gate, one, plan, planned
 from suites.harness.test_gate import on_head
 
 
@@ -40,6 +44,18 @@ def test_a_path_that_no_longer_engages_fails(tmp_path: Path, engaged: dict[str, 
     assert row.verdict == "slower"
     assert "graph engaged in base and not in head" in row.reason
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("count", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_count_that_is_none_is_broken(side: str, count: float) -> None:
+    row = planned(24)
+    good = Measurement(key=row.key, id=row.id, status="ok", launches_per_token=1.0, graph_kernels_per_token=40.0)
+    bad = msgspec.structs.replace(good, graph_kernels_per_token=count)
+    base, head = (bad if side == name else good for name in SIDES)
+    counts = judge_counts(RowEvidence(row=row, base=[base], head=[head]))
+    assert counts is not None
+    assert (counts.verdict, counts.reason) == ("broken", f"{side} counted no launch")
 
 
 def test_counts_that_vary_are_broken(tmp_path: Path) -> None:

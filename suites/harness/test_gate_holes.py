@@ -88,7 +88,7 @@ def test_two_arms_of_one_tree_are_said_to_be_so(tmp_path: Path, monkeypatch: pyt
     made = {
         side: replace(build, arm=msgspec.structs.replace(build.arm, tree="one")) for side, build in builds().items()
     }
-    monkeypatch.setattr(gate_fakes, "builds", lambda: made)
+    monkeypatch.setattr(gate_fakes, "builds", lambda **_: made)
     assert any(words in note for note in gate(tmp_path / "b", Machine(), plan(24)).notes)
 
 
@@ -176,6 +176,33 @@ def test_a_confirmation_that_is_broken_confirms_nothing_and_is_broken(tmp_path: 
     row = one(result, 24, "decode")
     assert (row.verdict, row.confirmation, result.exit_code) == ("broken", "not confirmed", 2)
     assert row.reason == f"slower at first, and while that was confirmed base: decode: {NOT_FLAT}"
+
+
+@pytest.mark.parametrize("discarded", [0, 20])
+def test_a_confirmation_at_another_clock_or_throttled_confirms_nothing(tmp_path: Path, discarded: int) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        if act.side == "base":
+            return measured
+        if act.stage != "confirm":
+            return scaled(measured, 1.05)
+        mhz = 1980.0 if discarded else 1880.0
+        return msgspec.structs.replace(measured, decode=samples(2500 * 1.05, mhz=mhz, discarded=discarded))
+
+    result = gate(tmp_path, Machine(spoil=spoil), plan(24))
+    row = one(result, 24, "decode")
+    assert (row.verdict, row.confirmation, result.exit_code) == ("cannot_tell", "not confirmed", 3)
+    why = "head throttled: 29%" if discarded else "the SM clock of head was -5.1 % against base"
+    assert row.reason.startswith(f"slower at first, and while that was confirmed {why}")
+
+
+def test_a_process_that_dies_while_it_confirms_is_broken_and_says_how(tmp_path: Path) -> None:
+    slow = Machine(
+        spoil=lambda act, measured, prompt: scaled(measured, 1.05) if act.side == "head" else measured,
+        dies=lambda act: "killed by SIGSEGV" if (act.stage, act.side, act.pair) == ("confirm", "head", 2) else "",
+    )
+    result = gate(tmp_path, slow, plan(24))
+    assert (result.exit_code, [row.verdict for row in result.rows]) == (2, ["broken"])
+    assert result.rows[0].reason == "the process of head died: killed by SIGSEGV"
 
 
 def test_a_canary_whose_median_is_not_that_of_its_samples_has_moved(tmp_path: Path) -> None:

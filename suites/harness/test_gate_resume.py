@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.cli.main import zeroulp
 from harness.errors import BadCall
 from harness.gate.accept import Accepted
 from harness.gate.again import judge_again, kept_gate
@@ -20,6 +21,7 @@ from harness.gate.arms import Side, Source, resolve
 from harness.gate.plan import write_plan
 from harness.gate.run import Settings
 from harness.gate.schema import GateResult, encode
+from harness.schema import Measurement
 from harness.statistics import Policy
 from reports.pr import markdown
 from suites.harness.gate_fakes import TODAY, Act, Machine, gate, plan, scaled
@@ -177,6 +179,44 @@ def test_a_finished_gate_is_judged_again_by_other_rules(tmp_path: Path) -> None:
         judge_again(folder, strict, "zeroulp gate", cache=tmp_path).exit_code == 2
     )  # pairs that were never measured are no pass
     assert list((folder / "processes").glob("*.ended")) == []  # a finished gate stays as it is
+
+
+@pytest.mark.parametrize(("data", "said"), [(None, "is not here"), (b"another model by now", "is another file now")])
+def test_a_gate_does_not_go_on_with_another_model(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    data: bytes | None,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_plan(tmp_path, msgspec.structs.replace(plan(24), base="base.whl", head="head.whl"))
+    for side in ("base", "head"):
+        (tmp_path / f"{side}.whl").touch()
+    if data is not None:
+        (tmp_path / "m.gguf").write_bytes(data)
+    assert zeroulp(["gate", "--resume", "."]) == 2
+    assert f"its model m.gguf {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.9, "faster"), (1.05, "slower")])
+@pytest.mark.parametrize("changed", [False, True])
+def test_times_that_the_engine_cannot_explain_stay_so_when_they_are_judged_again(
+    tmp_path: Path, factor: float, verdict: str, changed: bool
+) -> None:
+    def spoil(act: Act, measured: Measurement, prompt: int) -> Measurement:
+        return scaled(measured, factor, "decode", "prefill") if act.side == "head" else measured
+
+    folder, made = tmp_path / "gate", plan(24, 260, 300)
+    before = gate(folder, Machine(spoil=spoil), made, engine_changed=changed)
+    write_plan(folder, made)
+    (folder / "gate.json").write_bytes(encode(before))
+    again = judge_again(
+        folder, Settings(policy=Policy(), accepted=Accepted(today=TODAY)), "zeroulp gate", cache=tmp_path
+    )
+    told = {row.verdict for row in again.rows if row.metric in ("decode", "prefill")}
+    assert told == {verdict if changed else "cannot_tell"}
+    assert again.exit_code == before.exit_code
 
 
 @pytest.mark.parametrize(("base", "head"), [("a/head", "a/base"), ("a/base", "b/head"), ("a/base", "a/base")])

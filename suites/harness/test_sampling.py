@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import random
 import statistics
 from collections.abc import Callable, Iterable
@@ -50,6 +52,15 @@ def test_a_warm_up_lasts_until_the_clock_is_flat_too() -> None:
     give, given = taker(chain(rising, repeat(take(100 * MS, mhz=2000.0))))
     assert warm(give, CAREFUL, least=0.0) == ""
     assert len(given) > 50
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_windows_of_which_one_is_no_time_are_not_flat(place: int) -> None:
+    takes = [take(200 * MS) for _ in range(3)]
+    takes[place] = dataclasses.replace(takes[place], device_us=math.nan)
+    give, given = taker(chain(takes, repeat(take(200 * MS))))
+    assert warm(give, CAREFUL, least=0.0) == ""
+    assert len(given) == place + 4
 
 
 @pytest.mark.parametrize("least", [0.0, 2.0])

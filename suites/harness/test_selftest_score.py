@@ -57,6 +57,7 @@ def test_it_reads_back_as_it_was(tmp_path: Path) -> None:
     assert read_selftest(tmp_path / "selftest.json") == made
     assert made.whole
     assert not found(tmp_path / "here", catalogue=3).whole
+    assert found(tmp_path / "here", catalogue=3).score().catalogue == 3
 
 
 def test_a_check_that_fails_with_nothing_planted_leaves_no_score(tmp_path: Path) -> None:

@@ -203,6 +203,8 @@ def test_a_policy_is_written_and_read_back(tmp_path: Path) -> None:
         ("schema = 1\nlooks = []", "line 2: looks: expected a list of whole numbers"),
         ("schema = 1\nconfirm_pairs = 1", "line 2: confirm_pairs: 1: expected at least 2"),
         ("schema = 1\none_sided = 1.5", "line 2: one_sided: 1.5 is not a whole number"),
+        ("schema = 1\nabsolute_us = inf", "line 2: absolute_us: inf: expected a finite number"),
+        ("schema = 1\nabsolute_us = nan", "line 2: absolute_us: nan: expected at least 0"),
         ("schema = 1\nabsolute_us = -1", "line 2: absolute_us: -1: expected at least 0"),
         ("schema = 2", "line 1: schema: expected 1"),
         ("floor = 0.02", "schema: expected 1"),

@@ -128,6 +128,7 @@ def test_rows_that_cannot_be_told_are_open_where_they_are_the_verdict() -> None:
     [
         (None, "not run on this code"),
         (SelftestScore(caught=60, planted=60), "catch 60 of 60 planted faults"),
+        (SelftestScore(caught=8, planted=8, catalogue=60), "catch 8 of 8 planted faults, a part of 60"),
         (
             SelftestScore(caught=0, planted=1, missed=("clock drift",)),
             "catch 0 of 1 planted fault; missed: clock drift",
@@ -147,6 +148,7 @@ def test_the_selftest_score(score: SelftestScore | None, words: str) -> None:
         ((verdict("wrong"),), {}, 1),
         ((verdict("wrong"), verdict("missing")), {}, 2),
         ((verdict("broken"),), {"exit_code": 3}, 2),
+        ((*same(2), verdict("cannot_tell")), {}, 3),
         ((), {}, 3),
         (same(2), {"parity": WRONG}, 1),
         (same(2), {"parity": ParityBlock(first_divergence="somewhere")}, 1),

@@ -148,10 +148,17 @@ MEASUREMENT_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="the-warm-up-does-not-look-at-the-clock",
         file="harness/sampling.py",
-        old="for found in (times, clocks) if found)",
-        new="for found in (times,) if found)",
+        old="for found in (times, clocks) for value",
+        new="for found in (times,) for value",
         checks=(f"{_SAMPLING}test_a_warm_up_lasts_until_the_clock_is_flat_too",),
         origin="36",
+    ),
+    Fault(
+        name="a-window-that-is-no-time-is-flat",
+        file="harness/sampling.py",
+        old="all(value - min(found) <= share * min(found)",
+        new="all(not value - min(found) > share * min(found)",
+        checks=(f"{_SAMPLING}test_windows_of_which_one_is_no_time_are_not_flat",),
     ),
     Fault(
         name="samples-of-a-slowed-gpu-are-kept",

@@ -125,4 +125,11 @@ STATISTICS_FAULTS: tuple[Fault, ...] = (
         new="for arm in (row,):",
         checks=(f"{_AA}test_what_one_program_must_not_show_of_itself",),
     ),
+    Fault(
+        name="a-throttled-a-a-run-passes",
+        file="harness/aa.py",
+        old="        elif timed.unfit:",
+        new="        elif timed.unfit and plan.processes < FEWEST:",
+        checks=(f"{_AA}test_what_one_program_must_not_show_of_itself",),
+    ),
 )

@@ -76,6 +76,20 @@ WHERE_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_COMPARE}test_a_check_that_is_gone_is_no_pass",),
     ),
     Fault(
+        name="the-checks-of-a-run-pass-without-its-missing-rows",
+        file="harness/cli/row_checks.py",
+        old="    unshown += [row.key for row in run.missing]",
+        new="    unshown += [row.key for row in run.missing if row.key in unshown]",
+        checks=("suites/harness/test_check_id.py::test_a_run_whose_checks_do_not_carry_it_is_listed_and_no_pass",),
+    ),
+    Fault(
+        name="compare-believes-a-check-over-differing-bits",
+        file="harness/comparison.py",
+        old='check.status == "failed" or check.differing != 0 for check',
+        new='check.status == "failed" for check',
+        checks=(f"{_COMPARE}test_a_row_that_is_called_ok_with_less_of_a_proof_is_no_pass",),
+    ),
+    Fault(
         name="compare-joins-rows-by-their-ids",
         file="harness/comparison.py",
         old="return {row.key: worst[row.key] for row in rows}",
