@@ -15,7 +15,7 @@ from harness.errors import BadCall
 from harness.gate.arms import SIDES, Build
 from harness.gate.gpus import visible_gpus
 from harness.gate.plan import plan_models, require_models
-from harness.gate.processes import Bench
+from harness.gate.processes import PROCESSES, Bench
 from harness.gate.schema import Arm
 from harness.noise import NoiseFile, noise_text
 from harness.planning import Sweep
@@ -42,7 +42,7 @@ class AaInterrupted(KeyboardInterrupt):
     """Ctrl-C: finished processes stay."""
 
     def __init__(self, folder: Path) -> None:
-        kept = len(list((folder / "processes").glob("*.json")))
+        kept = len(list((folder / PROCESSES).glob("*.json")))
         super().__init__(
             f"interrupted: {plural(kept, 'process is', 'processes are')} kept; go on with: zeroulp aa --resume {folder}"
         )

@@ -122,10 +122,13 @@ def check_kernel(
 
 
 def _source(path: Path | None) -> Path:
+    from harness.config import read_text
+
     if path is None:
         raise BadCall("no file; expected FILE.cu, or --show for what a kernel is called with")
     if not path.is_file() or path.suffix != ".cu":
         raise BadCall(f"{path}: {'not a .cu file' if path.exists() else 'not found'}, expected CUDA C++ in a .cu file")
+    read_text(path)  # what is no text is said here, in one line, and not by the process that compiles it
     return path.resolve()
 
 

@@ -243,7 +243,7 @@ def _replay(folder: Path, *, as_json: bool) -> int:
 
     import msgspec
 
-    from harness.adapters.diverge.sides import load_op
+    from harness.adapters.diverge.sides import load_op, replayed
     from harness.divergence import Divergence, first_element
 
     try:
@@ -253,7 +253,10 @@ def _replay(folder: Path, *, as_json: bool) -> int:
     except msgspec.MsgspecError as error:
         raise BadCall(f"{folder / RESULT}: not a saved divergence ({error})") from None
     sides = [load_op(folder / name) for name in (LEFT, RIGHT)]
-    rows = [op.again(cache_folder()) for op, _ in sides]
+    rows = [
+        replayed(run, folder / name, cache=cache_folder(), environment=os.environ)
+        for run, name in ((stored.left, LEFT), (stored.right, RIGHT))
+    ]
     element = first_element(rows[0], rows[1], bound=stored.ulps)
     as_before = [first_element(row, before) is None for row, (_, before) in zip(rows, sides, strict=True)]
     if as_json:

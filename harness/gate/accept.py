@@ -94,7 +94,7 @@ def _entry(item: object, name: str) -> Entry:
         raise BadCall(f"{name}: {unknown[0]}: unknown, expected one of {', '.join(sorted(FIELDS))}")
     where, metric, reason, expires, most = (item.get(key) for key in ("where", "metric", "reason", "expires", "most"))
     paths = item.get("paths", [])
-    if not isinstance(where, str) or not isinstance(reason, str) or not reason.strip():
+    if not isinstance(where, str) or not isinstance(reason, str) or not where.strip() or not reason.strip():
         raise BadCall(f"{name}: where and reason: expected texts that are not empty")
     if metric not in METRICS:
         raise BadCall(f"{name}: metric: {metric!r} is not one of {', '.join(METRICS)}")
@@ -111,10 +111,17 @@ def _entry(item: object, name: str) -> Entry:
     return Entry(
         name=name,
         where=where,
-        holds=parse_where(where, ROW_FIELDS),
+        holds=_holds(where, name),
         metric=metric,
         most=float(most),
         paths=tuple(paths),
         reason=" ".join(reason.split()),
         expires=expires,
     )
+
+
+def _holds(where: str, name: str) -> Predicate:
+    try:
+        return parse_where(where, ROW_FIELDS)
+    except BadCall as error:
+        raise BadCall(f"{name}: where: {str(error).removeprefix('--where ')}") from None

@@ -81,6 +81,10 @@ def resolve(spec: str, folder: Path) -> Source:
         return Source(spec=spec, run=path.resolve())
     if path.name in SIDES and (path.parent / PLAN_FILE).is_file():
         return Source(spec=spec, gate=path.parent.resolve())
+    if (path / PLAN_FILE).is_file():
+        raise BadCall(
+            f"{spec}: is the folder of a gate; it is judged again as {Path(spec) / 'base'} {Path(spec) / 'head'}"
+        )
     top = _git(folder, "rev-parse", "--show-toplevel")
     commit = (
         _git(Path(top), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{spec}^{{commit}}") if top else ""

@@ -20,6 +20,7 @@ from harness.store import write_atomically
 from harness.words import plural
 
 Stage = Literal["pairs", "confirm", "recheck"]
+PROCESSES = "processes"  # the folder of what they answered
 ENDINGS = ".ended"  # why a process had no answer, a line for each time
 MOST_NAMED = 3  # processes that ran again, in one line
 Runner = Callable[[Iterable[Task], Pool], Iterator[Started | Finished]]
@@ -187,7 +188,7 @@ class Bench:
         return Kept(name=step.name, tree=self.builds[step.side].arm.tree, gpu=step.gpu, rows=keys, answer=answer)
 
     def _file(self, step: Step, ending: str) -> Path:
-        return self.folder / "processes" / f"{step.name}{ending}"
+        return self.folder / PROCESSES / f"{step.name}{ending}"
 
     def _line(self, outcome: Outcome, seconds: float, left: int) -> str:
         step = outcome.step

@@ -166,7 +166,9 @@ def _from_stored(plan: GatePlan, bench: Bench, arms: Arms) -> Found:
         add_stored(evidence, side, stored)
     if why:
         evidence.forget_times()
-    return Found(evidence=evidence, notes=(why or (STORED_NOTE if plan.device == "cuda" else HOST_NOTE),))
+    times = why or (STORED_NOTE if plan.device == "cuda" else HOST_NOTE)
+    problems = (f"{side}: {problem}" for side, stored in arms.stored.items() for problem in stored.run.problems)
+    return Found(evidence=evidence, notes=(times, *problems))
 
 
 def _keys(

@@ -38,9 +38,8 @@ def judge_runs(base: Path, head: Path) -> GateResult:
         Arms(builds={}, stored=stored),
         Settings(policy=Policy(), accepted=Accepted(today=date.min)),
     )
-    problems = [f"{side}: {problem}" for side, arm in stored.items() for problem in arm.run.problems]
     seconds = sum(row.seconds for arm in stored.values() for row in arm.run.rows)
-    return msgspec.structs.replace(result, notes=(*result.notes, *problems), seconds=seconds, policy={})
+    return msgspec.structs.replace(result, seconds=seconds, policy={})
 
 
 def _plan(base: Path, head: Path, stored: dict[Side, StoredArm]) -> GatePlan:

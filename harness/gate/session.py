@@ -19,7 +19,7 @@ from harness.gate.arms import SIDES, Side, Source, build_arms, remove_worktrees,
 from harness.gate.environments import Sharing
 from harness.gate.outputs import junit
 from harness.gate.plan import GatePlan, plan_models, plan_stored, read_plan, require_models, write_plan
-from harness.gate.processes import Bench
+from harness.gate.processes import PROCESSES, Bench
 from harness.gate.run import Arms, Settings, run_gate
 from harness.gate.schema import PLAN_FILE, GateResult, SelftestScore, encode
 from harness.gate.stored import StoredArm, read_arm
@@ -71,7 +71,7 @@ class GateInterrupted(KeyboardInterrupt):
     """Ctrl-C: finished processes stay."""
 
     def __init__(self, folder: Path) -> None:
-        kept = len(list((folder / "processes").glob("*.json")))
+        kept = len(list((folder / PROCESSES).glob("*.json")))
         words = plural(kept, "process is", "processes are")
         super().__init__(f"interrupted: {words} kept; go on with: zeroulp gate --resume {folder}")
         self.folder = folder
@@ -94,7 +94,12 @@ def start_gate(call: GateCall, here: Here, progress: SweepProgress) -> tuple[Pat
     except BaseException:
         shutil.rmtree(folder)
         raise
-    return folder, _run(plan, sources, folder, here, progress)
+    try:
+        return folder, _run(plan, sources, folder, here, progress)
+    except BadCall:
+        if not (folder / PROCESSES).exists():  # nothing was measured: there is nothing to go on with
+            shutil.rmtree(folder)
+        raise
 
 
 def resume_gate(folder: Path, here: Here, progress: SweepProgress) -> tuple[Path, GateResult]:

@@ -295,6 +295,14 @@ def test_a_file_called_like_one_of_ours_keeps_its_name(capfd: pytest.CaptureFixt
     assert said.startswith("zeroulp: rms_norm.cu: rms_norm: no such kernel; rms_norm.cu has my_rms_norm")
 
 
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "no_text.cu"
+    source.write_bytes(RIGHT.read_bytes() + b"// caf\xe9")
+    assert zeroulp(["check-kernel", str(source), "--op", "rms_norm", "--entry", "my_rms_norm"]) == 2
+    place = len(RIGHT.read_bytes()) + 6
+    assert capfd.readouterr().err == f"zeroulp: {source}: not UTF-8 text (byte {place})\n"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

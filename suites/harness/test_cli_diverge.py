@@ -24,6 +24,13 @@ SWAPPED = Fault(
     new="        swiglu(stream, *((up, gate) if i == 2 else (gate, up)), out=gate)",
     checks=(),
 )
+SUBTRACTS = Fault(
+    name="add-subtracts",
+    file="engine/kernels/add.cu",
+    old="sums[u] = __fadd_rn(",
+    new="sums[u] = __fsub_rn(",
+    checks=(),
+)
 
 
 def zeroulp(*words: str, tree: Path | None = None, cwd: Path) -> tuple[int, str, str]:
@@ -44,7 +51,7 @@ def model(models: Models, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages as a checkout whose last commit has a planted fault."""
+    """The packages as a checkout whose last commit has a planted fault, and the branch `kernel` one in a kernel."""
     if shutil.which("git") is None:
         not_applicable("no git on this machine")
     tree = scratch_copy(tmp_path_factory.mktemp("checkout"))
@@ -56,6 +63,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "good")
+    git("branch", "good")
+    git("checkout", "-q", "-b", "kernel")
+    SUBTRACTS.plant(tree)
+    git("commit", "-q", "-a", "-m", "another kernel")
+    git("checkout", "-q", "-b", "bad", "good")
     SWAPPED.plant(tree)
     git("commit", "-q", "-a", "-m", "bad")
     return tree
@@ -77,6 +89,17 @@ def test_another_commit_is_run_and_the_op_named(repository: Path, model: str, tm
     code, out, _ = zeroulp("diverge", "HEAD~1@host", "oracle", model, *TOKENS, tree=repository, cwd=tmp_path)
     assert code == 0
     assert out.startswith("EQUAL: HEAD~1@host and oracle")
+
+
+def test_the_op_of_a_commit_is_run_again_by_its_own_code(repository: Path, model: str, tmp_path: Path) -> None:
+    sides = "kernel@host:fused=off", "HEAD~1@host:fused=off"
+    code, out, err = zeroulp("diverge", *sides, model, *TOKENS, "--json", tree=repository, cwd=tmp_path)
+    assert code == 1, err
+    assert json.loads(out)["where"]["left_op"] == "add on host"
+    code, out, _ = zeroulp("diverge", "--replay", json.loads(out)["folder"], tree=repository, cwd=tmp_path)
+    assert code == 1, out
+    assert out.count("the row of the run again") == 2
+    assert "DIFFERS: element" in out
 
 
 def test_the_printed_line_shows_the_difference_again(repository: Path, model: str, tmp_path: Path) -> None:

@@ -177,6 +177,10 @@ def test_what_is_no_arm_is_one_line(repository: Path, spec: str) -> None:
 def test_other_bad_arms(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(BadCall, match="no such wheel"):
         resolve("x.whl", repository)
+    (tmp_path / "gate").mkdir()
+    (tmp_path / "gate" / "gate-plan.json").touch()
+    with pytest.raises(BadCall, match="gate: is the folder of a gate; it is judged again as gate/base gate/head"):
+        resolve("gate", tmp_path)
     with pytest.raises(BadCall, match="this is no git checkout"):
         resolve("HEAD", tmp_path)
     (tmp_path / "x.whl").write_text("no zip")

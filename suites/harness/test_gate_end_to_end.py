@@ -157,6 +157,18 @@ def test_a_bad_call_is_one_line_and_leaves_nothing(
     assert git(repository, "status", "--porcelain") == before
 
 
+def test_an_arm_that_cannot_be_built_leaves_nothing(
+    run: Gate, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheel, out = tmp_path / "no.whl", tmp_path / "out"
+    wheel.write_text("no zip")
+    command = ["gate", "good", str(wheel), "--matrix", "matrix.toml", "--device", "host", "--out", str(out)]
+    assert zeroulp(command) == 2
+    assert "no.whl: cannot be unpacked" in capsys.readouterr().err
+    assert not out.exists()
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_gate_that_was_stopped_goes_on_where_it_was(
     run: Gate, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals
@@ -196,11 +208,15 @@ def test_two_finished_runs_are_gated_by_parity_and_counts(
         return folder
 
     whole, half = bench(), bench("--where", 'graph == "on"')
+    with (Path(half) / "rows.jsonl").open("ab") as rows:
+        rows.write(b'{"torn')
     options = ["--device", "host", "--out"]
     assert zeroulp(["gate", whole, whole, *options, str(tmp_path / "same")]) == 0
     assert read_gate(tmp_path / "same" / "gate.json").head.kind == "run"
     assert zeroulp(["gate", whole, half, *options, str(tmp_path / "vanished")]) == 2
-    missing = [row for row in read_gate(tmp_path / "vanished" / "gate.json").rows if row.verdict == "missing"]
+    vanished = read_gate(tmp_path / "vanished" / "gate.json")
+    assert "head: rows.jsonl line 2: torn, skipped" in vanished.notes
+    missing = [row for row in vanished.rows if row.verdict == "missing"]
     assert [row.toggles["graph"] for row in missing] == ["off"]
     assert f"missing: row {missing[0].key}, " in capsys.readouterr().out
     assert zeroulp(["gate", whole, "good", *options, str(tmp_path / "mixed")]) == 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from engine.toggles import Toggles
@@ -27,6 +28,14 @@ from harness.errors import BadCall
 from harness.tape import Tape, read_tape
 
 ENGINES, ORACLES = ("host", "cuda"), ("ideal", "oracle")
+PROGRAM = "import sys; from harness.cli.main import zeroulp; sys.exit(zeroulp(sys.argv[1:]))"
+REPLAY = """\
+import sys
+from pathlib import Path
+import numpy
+from harness.adapters.diverge.sides import load_op
+numpy.save(sys.argv[3], load_op(Path(sys.argv[1]))[0].again(Path(sys.argv[2])))
+"""
 EXPECTED = (
     "expected ideal, oracle, host or cuda, perhaps with toggles as in host:graph=off,fused=off, "
     "COMMIT@ one of these, command:PATH of an engine.toml, or the file of a stored tape"
@@ -86,16 +95,33 @@ class CommitSide:
             words = ["diverge", self.inner, self.model, "--record", str(file), "--tokens-file", str(tokens)]
             words += ["-n", str(self.script.decoded), *more]
             words += ["--op-file", str(op)] if more else []
-            program = "import sys; from harness.cli.main import zeroulp; sys.exit(zeroulp(sys.argv[1:]))"
-            environment = {**self.environment, "PYTHONPATH": str(tree)}
-            done = subprocess.run(
-                [sys.executable, "-c", program, *words], cwd=tree, env=environment, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
+            said = _run(tree, PROGRAM, words, self.environment)
             if not file.exists():
-                lines = (done.stderr + done.stdout).strip().splitlines() or ["it said nothing"]
-                raise BadCall(f"{self.run}: the code of that commit recorded no tape: {lines[-1]}")
+                raise BadCall(f"{self.run}: the code of that commit recorded no tape: {said}")
             yield file, op
+
+
+def replayed(run: str, path: Path, *, cache: Path, environment: Mapping[str, str]) -> NDArray[Any]:
+    """The row that the op saved of a side gives now; of a commit by its code, as in the run. Raises BadCall."""
+    commit, at, _ = run.rpartition("@")
+    if not at:
+        return load_op(path)[0].again(cache)
+    with tempfile.TemporaryDirectory() as scratch:
+        tree, row = Path(scratch) / "tree", Path(scratch) / "row.npy"
+        _check_out(commit, tree)
+        said = _run(tree, REPLAY, [str(path.resolve()), str(cache), str(row)], environment)
+        if not row.exists():
+            raise BadCall(f"{run}: the code of that commit did not run the op again: {said}")
+        return np.asarray(np.load(row))
+
+
+def _run(tree: Path, program: str, words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """A program with the code of a tree; the last line that it said."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=tree, env={**environment, "PYTHONPATH": str(tree)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return ((done.stderr + done.stdout).strip().splitlines() or ["it said nothing"])[-1]
 
 
 def _check_out(commit: str, tree: Path) -> None:
