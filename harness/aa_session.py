@@ -15,7 +15,7 @@ from harness.errors import BadCall
 from harness.gate.arms import SIDES, Build
 from harness.gate.gpus import visible_gpus
 from harness.gate.plan import plan_models, require_models
-from harness.gate.processes import PROCESSES, Bench
+from harness.gate.processes import Bench, interrupted
 from harness.gate.schema import Arm
 from harness.noise import NoiseFile, noise_text
 from harness.planning import Sweep
@@ -24,7 +24,6 @@ from harness.rules import CAREFUL, quick
 from harness.runner import WORKER
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically, write_record
-from harness.words import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +41,7 @@ class AaInterrupted(KeyboardInterrupt):
     """Ctrl-C: finished processes stay."""
 
     def __init__(self, folder: Path) -> None:
-        kept = len(list((folder / PROCESSES).glob("*.json")))
-        super().__init__(
-            f"interrupted: {plural(kept, 'process is', 'processes are')} kept; go on with: zeroulp aa --resume {folder}"
-        )
+        super().__init__(interrupted(folder, "aa"))
 
 
 def start_aa(

@@ -26,6 +26,12 @@ MOST_NAMED = 3  # processes that ran again, in one line
 Runner = Callable[[Iterable[Task], Pool], Iterator[Started | Finished]]
 
 
+def interrupted(folder: Path, command: str) -> str:
+    """What there is in `folder` when a command that measures by processes is stopped, and how it goes on."""
+    kept = plural(len(list((folder / PROCESSES).glob("*.json"))), "process is", "processes are")
+    return f"interrupted: {kept} kept; go on with: zeroulp {command} --resume {folder}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One process: rows of one model in one arm."""

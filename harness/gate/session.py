@@ -19,7 +19,7 @@ from harness.gate.arms import SIDES, Side, Source, build_arms, remove_worktrees,
 from harness.gate.environments import Sharing
 from harness.gate.outputs import junit
 from harness.gate.plan import GatePlan, plan_models, plan_stored, read_plan, require_models, write_plan
-from harness.gate.processes import PROCESSES, Bench
+from harness.gate.processes import PROCESSES, Bench, interrupted
 from harness.gate.run import Arms, Settings, run_gate
 from harness.gate.schema import PLAN_FILE, GateResult, SelftestScore, encode
 from harness.gate.stored import StoredArm, read_arm
@@ -32,7 +32,6 @@ from harness.schema import FOREIGN
 from harness.selftest import of_other_code, score_of
 from harness.statistics import Policy
 from harness.store import new_run_folder, require_folder, utc_now, write_atomically
-from harness.words import plural
 
 JUNIT = "junit.xml"
 PROBE_FOLDER = "probe"
@@ -71,9 +70,7 @@ class GateInterrupted(KeyboardInterrupt):
     """Ctrl-C: finished processes stay."""
 
     def __init__(self, folder: Path) -> None:
-        kept = len(list((folder / PROCESSES).glob("*.json")))
-        words = plural(kept, "process is", "processes are")
-        super().__init__(f"interrupted: {words} kept; go on with: zeroulp gate --resume {folder}")
+        super().__init__(interrupted(folder, "gate"))
         self.folder = folder
 
 
