@@ -26,6 +26,7 @@ _OUTPUTS = {
     "heads_append": 3,
     "kv_append": 2,
     "matmul_group": 3,
+    "matmul_residual": 5,
     "matmul_swiglu": 3,
     "quantize": 3,
     "rms_norm_quantize": 3,
@@ -121,7 +122,7 @@ class Namer:
         """
         inputs, outs = [buffer for launch in op for buffer in read(launch)], written(op[-1])
         points = self._points(op[-1].module, [buffer.name for buffer in inputs], [out.name for out in outs])
-        self._holds.update((out.name, point) for out, point in zip(outs, points, strict=True) if point.name)
+        self._holds.update((out.name, point) for out, point in zip(outs, points, strict=True))
         self._find_rows(points[0].name, inputs, outs[0])
         appended = next((buffer.shape[0] for buffer in inputs if buffer.name == "v"), 0)
         return [
@@ -143,12 +144,19 @@ class Namer:
             return before  # changed in place by a kernel that is no op: what it was under the name it had
         layer = self._layer_of(weights[:1] or [*inputs, *outs], sources, bool(weights))
         source = sources[-1].name if sources else ""
+        if module == "matmul_residual":
+            return [Point(layer=layer, name=_RESIDUALS[_role(weights[0])]), *self._normed(weights[1], outs[1:])]
         roles = [_role(weight) for weight in weights[: len(outs)]] if module == "matmul_group" else []
         roles = roles or [_role(weights[0]) if weights else ""] * len(outs)
         return [
             Point(layer=layer, name=_value_name(module, out, role, source))
             for out, role in zip(outs, roles, strict=True)
         ]
+
+    def _normed(self, weight: str, outs: Sequence[str]) -> list[Point]:
+        """Of what matmul_residual leaves for the norm of `weight`: its codes, for the rest lacks a factor."""
+        layer = self._layer_of([weight], [], has_weight=True)
+        return [Point(layer=layer, name=f"{_role(weight)}.codes" if "codes" in out else "") for out in outs]
 
     def _find_rows(self, name: str, inputs: Sequence[Buffer], out: Buffer) -> None:
         """A step begins with the embedding of all its rows; its head may be that of the last ones only."""
@@ -168,7 +176,7 @@ class Namer:
         return self._layer
 
     def _held(self, names: Sequence[str]) -> list[Point]:
-        return [self._holds[name] for name in names if name in self._holds]
+        return [self._holds[name] for name in names if name in self._holds and self._holds[name].name]
 
 
 def is_buffer(argument: KernelArgument) -> TypeGuard[Buffer]:
@@ -187,7 +195,7 @@ def _role(weight: str) -> str:
 
 def _value_name(module: str, buffer: str, role: str, source: str) -> str:
     """Of what a launch of `module` leaves in `buffer`; `role` of its weight, `source` its last input."""
-    stem, _, part = buffer.removeprefix("gated_").partition(".")
+    stem, _, part = buffer.removeprefix("normed_").partition(".")
     match stem:
         case "x":
             return "embedding" if module == "embedding" else _RESIDUALS.get(role or source, "")

@@ -154,7 +154,8 @@ class Buffers:
     up: Buffer
     logits: Buffer  # (logit_rows, vocab)
     quantized: Quantized  # room for the widest input of a matmul
-    gated: Quantized  # (a few, ff padded): the input of ffn_down where it is made while `quantized` is read
+    normed_rows: Quantized  # (a few, dim padded): 8-bit rows behind a norm, made or read while `quantized` is
+    squares: Buffer  # (dim / 32,): sums of squares of the blocks of a row whose norm lacks its factor
     scratch: Scratch  # partial results of attention splits
     arrivals: Buffer  # (heads,) int32: splits that are done, counted within a launch; zero between launches
 
@@ -188,10 +189,11 @@ def plan(arena: Arena, spec: Qwen3, *, context: int, max_batch: int, logit_rows:
     arena.plan("codes", (max_batch, widest), np.int8)
     arena.plan("scales", (max_batch, widest // 32), np.float32)
     arena.plan("sums", (max_batch, widest // 32), np.float32)
-    gated, few = padded(spec.ff), min(max_batch, FEW_ROWS)
-    arena.plan("gated_codes", (few, gated), np.int8)
-    arena.plan("gated_scales", (few, gated // 32), np.float32)
-    arena.plan("gated_sums", (few, gated // 32), np.float32)
+    dim, few = padded(spec.dim), min(max_batch, FEW_ROWS)
+    arena.plan("normed_codes", (few, dim), np.int8)
+    arena.plan("normed_scales", (few, dim // 32), np.float32)
+    arena.plan("normed_sums", (few, dim // 32), np.float32)
+    arena.plan("squares", (spec.dim // 32,), np.float32)
     arena.plan("arrivals", (spec.heads,), np.int32)
     for name, partials in attention_scratch(max_batch, spec.heads, spec.head_dim, context).items():
         arena.plan(name, partials, np.float32)
@@ -214,6 +216,7 @@ def buffers(arena: Arena, spec: Qwen3) -> Buffers:
         "gate",
         "up",
         "logits",
+        "squares",
         "arrivals",
     )
     found = Buffers(
@@ -221,7 +224,7 @@ def buffers(arena: Arena, spec: Qwen3) -> Buffers:
         keys=tuple(arena[f"keys.{layer}"] for layer in range(spec.layers)),
         values=tuple(arena[f"values.{layer}"] for layer in range(spec.layers)),
         quantized=Quantized(codes=arena["codes"], scales=arena["scales"], sums=arena["sums"]),
-        gated=Quantized(codes=arena["gated_codes"], scales=arena["gated_scales"], sums=arena["gated_sums"]),
+        normed_rows=Quantized(codes=arena["normed_codes"], scales=arena["normed_scales"], sums=arena["normed_sums"]),
         scratch=Scratch.from_arena(arena),
     )
     cos, sin = rope_table(spec.rope, found.cos.shape[0])

@@ -6,6 +6,7 @@ Where a kernel does not take the types or the widths of a layer, its operations 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,9 +22,11 @@ from engine.ops.heads_append import takes_heads as takes_new_heads
 from engine.ops.kv_append import kv_append
 from engine.ops.matmul import MatmulPath, matmul
 from engine.ops.matmul_group import Product, groupable, matmul_group
+from engine.ops.matmul_residual import matmul_residual
+from engine.ops.matmul_residual import takes as takes_residual
 from engine.ops.matmul_swiglu import matmul_swiglu, takes
 from engine.ops.qk_norm import qk_norm
-from engine.ops.quantize import padded
+from engine.ops.quantize import Norm, padded
 from engine.ops.rms_norm import rms_norm
 from engine.ops.rms_norm_quantize import rms_norm_quantize
 from engine.ops.rope import rope
@@ -36,8 +39,8 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
     """All layers for `rows` rows at positions `b.position` onward: b.x in, b.x out, keys and values appended."""
     x, q, k, v = (buffer.rows(0, rows) for buffer in (b.x, b.q, b.k, b.v))
     spec = w.spec
+    a = _normed(stream, b, x, _attention_norm(w.layers[0]), eps=spec.eps)
     for i, layer in enumerate(w.layers):
-        a = _normed(stream, b, x, layer.attn_norm, (layer.attn_q, layer.attn_k, layer.attn_v), eps=spec.eps)
         projections = (
             Product(weight=layer.attn_q, out=q, added=layer.attn_q_bias),
             Product(weight=layer.attn_k, out=k, added=layer.attn_k_bias),
@@ -52,29 +55,62 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
             k_weight=layer.attn_k_norm,
         )
         a = _attended(stream, b, new, i, layer.attn_output, eps=spec.eps)
-        _products(stream, b, a, (Product(weight=layer.attn_output, out=x, added=x),), ahead=True)
-        a = _normed(stream, b, x, layer.ffn_norm, (layer.ffn_gate, layer.ffn_up), eps=spec.eps)
+        feed_forward = NextNorm(weight=layer.ffn_norm, consumers=(layer.ffn_gate, layer.ffn_up))
+        a = _residual(stream, b, a, layer.attn_output, x, feed_forward, eps=spec.eps, ahead=True)
         a = _gated(stream, b, a, layer, rows)
-        _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
+        if i + 1 < len(w.layers):
+            a = _residual(stream, b, a, layer.ffn_down, x, _attention_norm(w.layers[i + 1]), eps=spec.eps)
+        else:  # the head may take fewer rows
+            _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
 
 
 def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int) -> None:
     """Logits of the rows first .. first + rows - 1 of b.x, into the first rows of b.logits."""
-    a = _normed(stream, b, b.x.rows(first, first + rows), w.output_norm, (w.output,), eps=w.spec.eps)
+    norm = NextNorm(weight=w.output_norm, consumers=(w.output,))
+    a = _normed(stream, b, b.x.rows(first, first + rows), norm, eps=w.spec.eps)
     _products(stream, b, a, (Product(weight=w.output, out=b.logits.rows(0, rows)),))
 
 
-def _normed(
-    stream: Stream, b: Buffers, x: Buffer, weight: Buffer, consumers: Sequence[Weight], *, eps: float
-) -> Activations:
-    rows, cols = x.shape
+@dataclass(frozen=True, kw_only=True)
+class NextNorm:
+    """A norm of the residual stream and the weights that multiply what it gives."""
+
+    weight: Buffer
+    consumers: tuple[Weight, ...]
+
+    @property
+    def quantized(self) -> bool:
+        return all(consumer.quantized for consumer in self.consumers)
+
+
+def _attention_norm(layer: Layer) -> NextNorm:
+    return NextNorm(weight=layer.attn_norm, consumers=(layer.attn_q, layer.attn_k, layer.attn_v))
+
+
+def _residual(
+    stream: Stream, b: Buffers, a: Activations, weight: Weight, x: Buffer, norm: NextNorm, *, eps: float,
+    ahead: bool = False,
+) -> Activations:  # fmt: skip
+    """x += a by weight, and the next norm of x."""
+    rows, dim = x.shape
+    if rows == 1 and a.quantized is not None and takes_residual(stream, weight) and norm.quantized:
+        out = replace(b.normed_rows.view(1, padded(dim)), norm=Norm(squares=b.squares, eps=eps))
+        matmul_residual(stream, a.quantized, weight, norm.weight, x=x, out=out, ahead=ahead)
+        return Activations(values=b.normed.rows(0, 1), quantized=out)
+    _products(stream, b, a, (Product(weight=weight, out=x, added=x),), ahead=ahead)
+    return _normed(stream, b, x, norm, eps=eps)
+
+
+def _normed(stream: Stream, b: Buffers, x: Buffer, norm: NextNorm, *, eps: float) -> Activations:
+    rows, dim = x.shape
     h = b.normed.rows(0, rows)
-    if all(consumer.quantized for consumer in consumers):
-        out = b.quantized.view(rows, padded(cols))
-        rms_norm_quantize(stream, x, weight, eps=eps, out=out)
+    if norm.quantized:
+        room = b.normed_rows if rows <= FEW_ROWS else b.quantized
+        out = room.view(rows, padded(dim))
+        rms_norm_quantize(stream, x, norm.weight, eps=eps, out=out)
         return Activations(values=h, quantized=out)
-    rms_norm(stream, x, weight, eps=eps, out=h)
-    return activations(stream, h, consumers, scratch=b.quantized)
+    rms_norm(stream, x, norm.weight, eps=eps, out=h)
+    return activations(stream, h, norm.consumers, scratch=b.quantized)
 
 
 def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product], *, ahead: bool = False) -> None:
@@ -138,7 +174,7 @@ def _gated(stream: Stream, b: Buffers, a: Activations, layer: Layer, rows: int) 
     gate, up = b.gate.rows(0, rows), b.up.rows(0, rows)
     width, quantized = padded(gate.shape[1]), layer.ffn_down.quantized
     if rows <= FEW_ROWS and a.quantized is not None and quantized and takes(layer.ffn_gate, layer.ffn_up):
-        out = b.gated.view(rows, width)  # `a` is read until the last of it is there
+        out = b.quantized.view(rows, width)
         matmul_swiglu(stream, a.quantized, layer.ffn_gate, layer.ffn_up, out=out)
         return Activations(values=gate, quantized=out)
     _products(stream, b, a, (Product(weight=layer.ffn_gate, out=gate), Product(weight=layer.ffn_up, out=up)))

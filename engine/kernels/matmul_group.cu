@@ -14,14 +14,17 @@
       const unsigned char *weight_a, const unsigned char *weight_b, const unsigned char *weight_c,               \
       const float *added_a, const float *added_b, const float *added_c, int rows, int cols, int outputs_a,       \
       int outputs_b, int outputs_c, int stride_a, int stride_b, int stride_c
-#define GROUP                                                                                                    \
-  Activations{codes, scales, sums, rows, cols}, Product{y_a, weight_a, added_a, outputs_a, stride_a},            \
-      Product{y_b, weight_b, added_b, outputs_b, stride_b}, Product{y_c, weight_c, added_c, outputs_c, stride_c}
+#define PRODUCTS                                                                                                 \
+  Product{y_a, weight_a, added_a, outputs_a, stride_a}, Product{y_b, weight_b, added_b, outputs_b, stride_b},    \
+      Product{y_c, weight_c, added_c, outputs_c, stride_c}
+#define GROUP Activations{codes, scales, sums, rows, cols}, PRODUCTS
 #define MATMUL_GROUP(name, First, Last)                                                                          \
   extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<First>::RESIDENT)                            \
-  matmul_group_##name##_matvec(PARAMETERS, int strips, int span, int ahead) {                                    \
+  matmul_group_##name##_matvec(PARAMETERS, int strips, int span, int ahead, const float* squares, int blocks,    \
+                               float eps) {                                                                      \
     DYN_SHARED(unsigned char, shared);                                                                           \
-    products<First, Last>(shared, GROUP, strips, span, ahead);                                                   \
+    const Activations x{codes, scales, sums, rows, cols, squares, blocks, eps};                                  \
+    products<First, Last>(shared, x, PRODUCTS, strips, span, ahead);                                             \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                     \
   matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \

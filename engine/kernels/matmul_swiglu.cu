@@ -56,10 +56,10 @@ template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& w
       int span
 #define MATMUL_SWIGLU(name, Type)                                                                                      \
   extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                   \
-  matmul_swiglu_##name##_matvec(PARAMETERS) {                                                                          \
+  matmul_swiglu_##name##_matvec(PARAMETERS, const float* squares, int blocks, float eps) {                             \
     DYN_SHARED(unsigned char, shared);                                                                                 \
     const GateUp<Type> work{codes, scales, sums, gate, up, rows, ff, padded};                                          \
-    matvec(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                    \
+    matvec(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols, squares, blocks, eps}, span);              \
     put_pads(work, rows, MATVEC_WARPS);                                                                                \
   }                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                                         \

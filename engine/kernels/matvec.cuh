@@ -6,6 +6,7 @@
 // Every warp has a ring of steps in shared memory, filled by copies that run ahead over all items of its block: the
 // first of them start before pdl_wait. Sums of chunks meet in shared memory, where one warp folds them from the left.
 #pragma once
+#include "canon.cuh"
 #include "weights.cuh"
 
 static constexpr int STRIP_ROWS = 16, STEP_COLS = 256, STEP_CHUNKS = STEP_COLS / CHUNK;
@@ -43,25 +44,35 @@ struct MatvecStage {
 __device__ __forceinline__ int unit_of(int item, int bands) { return bands == 1 ? item : item / bands; }
 __device__ __forceinline__ int band_of(int item, int bands) { return bands == 1 ? 0 : item % bands; }
 
-// Activations as 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32).
+// Activations as 8-bit rows: codes (rows, cols), scales and sums (rows, cols / 32). With squares, those of the `blocks` of 32
+// of one row, scales and sums still lack the factor of the norm that the row has gone through.
 struct Activations {
   const signed char* codes;
   const float *scales, *sums;
   int rows, cols;
+  const float* squares = nullptr;
+  int blocks = 0;
+  float eps = 0.0f;
 
-  // `count` blocks of 32 of a row, from block `first` on, by all threads. What a thread brings in a round is asked for
-  // before any of it is put down, because nothing else is done while it comes: 256 pieces are all codes of 4096 columns.
-  template <bool SUMS> __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count) const {
+  // `count` blocks of 32 of a row, from block `first` on, by all threads, of which there are `threads`. What a thread brings
+  // in a round is asked for before any of it is put down, because nothing else is done while it comes: 256 pieces are all
+  // codes of 4096 columns.
+  template <bool SUMS>
+  __device__ __forceinline__ void fill(MatvecStage& stage, int row, int first, int count, int threads) const {
     const long long block = (long long)row * (cols / BLOCK) + first;
     const uint4* pieces = reinterpret_cast<const uint4*>(codes) + 2 * block;
+    float factor = 1.0f;  // which changes no bit
 #pragma unroll 1
-    for (int i = threadIdx.x; i < 2 * count; i += MATVEC_THREADS) {
-      const bool has_terms = i < count;
-      const uint4 piece = pieces[i];
+    for (int start = 0; start < 2 * count; start += threads) {
+      const int i = start + (int)threadIdx.x;
+      const bool has_piece = i < 2 * count, has_terms = i < count;
+      uint4 piece = {};
+      if (has_piece) piece = pieces[i];
       const float scale = has_terms ? scales[block + i] : 0.0f, sum = SUMS && has_terms ? sums[block + i] : 0.0f;
-      stage.codes[i] = piece;
-      if (has_terms) stage.scales[i] = scale;
-      if (SUMS && has_terms) stage.sums[i] = sum;
+      if (blocks && start == 0) factor = norm_scale(squares, blocks, eps);
+      if (has_piece) stage.codes[i] = piece;
+      if (has_terms) stage.scales[i] = __fmul_rn(scale, factor);
+      if (SUMS && has_terms) stage.sums[i] = __fmul_rn(sum, factor);
     }
   }
 };
@@ -194,15 +205,16 @@ struct StripSums {
 };
 
 // Every item of `work`: its strips (1, 2 or 4) for its activation row. All threads take part and execute pdl_wait.
-// shared: the rings, then a MatvecStage of `span` columns, a multiple of MATVEC_WARPS steps or all columns. ahead: the
-// launches behind may start while the one in front still runs, which must leave them places: they ask for weights there.
-template <class Work>
+// shared: the rings, then a MatvecStage of `span` columns, a multiple of as many steps as there are warps or all columns.
+// ahead: the launches behind may start while the one in front still runs, which must leave them places: they ask for weights
+// there. WARPS: as for a ring.
+template <int WARPS = MATVEC_WARPS, class Work>
 __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, const Activations& x, int span,
                                        bool ahead = false) {
-  using R = Ring<Work>;
+  using R = Ring<Work, WARPS>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, strip = warp % work.strips;
   const int chunks = x.cols / CHUNK, steps = (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, span_steps = span / STEP_COLS;
-  MatvecStage stage(shared + MATVEC_WARPS * R::DEPTH * R::BYTES, span, Work::First::MINIMA);
+  MatvecStage stage(shared + R::warps() * R::DEPTH * R::BYTES, span, Work::First::MINIMA);
   R ring;
   ring.slots = shared + warp * R::DEPTH * R::BYTES;
   ring.enter(work, blockIdx.x, x.cols);
@@ -219,12 +231,13 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
       const int length = min(span_steps, steps - first), stride = STEP_CHUNKS * length + 1;
       const int ends = min(STEP_CHUNKS * length, chunks - STEP_CHUNKS * first);  // chunks of the span
       if (row != staged_row || first != staged_first) {
-        x.template fill<Work::First::MINIMA>(stage, row, STEP_CHUNKS * first * CHUNK_BLOCKS, ends * CHUNK_BLOCKS);
+        x.template fill<Work::First::MINIMA>(stage, row, STEP_CHUNKS * first * CHUNK_BLOCKS, ends * CHUNK_BLOCKS,
+                                             32 * R::warps());
         staged_row = row;
         staged_first = first;
       }
       __syncthreads();  // the activations are there, and the sums of the span before used up
-      for (int step = warp / work.strips; step < length; step += MATVEC_WARPS / work.strips) {
+      for (int step = warp / work.strips; step < length; step += R::stride(work)) {
         const int chunk = step * STEP_CHUNKS + lane / STRIP_ROWS;
         ring.copies.template wait_all_but<R::DEPTH - 1>();
         __syncwarp();
@@ -240,7 +253,7 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
       if (warp == folder) work.fold(total, StripSums{stage.partial, stride}, ends);
     }
     if (warp == folder) work.finish(item, row, total);
-    folder = (folder + 1) % MATVEC_WARPS;
+    folder = folder + 1 == R::warps() ? 0 : folder + 1;
   }
 }
 

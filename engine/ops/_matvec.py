@@ -46,20 +46,36 @@ def strips_of(outputs: int, cols: int) -> int:
     return 2 if cols < STEP_COLS * WARPS or outputs >= MANY_OUTPUTS else 1
 
 
-def geometry(stream: Stream, op: str, types: Sequence[str], cols: int, *, strips: int, items: int) -> Geometry:
-    """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each."""
+def geometry(
+    stream: Stream, op: str, types: Sequence[str], cols: int, *, strips: int, items: int, large: bool = False
+) -> Geometry:
+    """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each.
+
+    large: for a kernel that takes any number of warps. A multiprocessor then is one block of twice as many, where it has
+    the shared memory for all columns.
+    """
     blocks(items)  # refuses more than a kernel can count
-    ring = WARPS * min(map(depth, types)) * max(map(step_bytes, types))
-    terms = 2 if MINIMA.intersection(types) else 1  # scales, and sums where a type has minima
-    per_chunk = strips * STRIP_ROWS * 4  # bytes of the sums of chunks
-    per_step = STEP_COLS + STEP_COLS // BLOCK * 4 * terms + STEP_COLS // CHUNK * per_chunk
-    steps = -(-cols // STEP_COLS)
-    if ring + steps * per_step + per_chunk > SHARED:
-        steps = (SHARED - ring - per_chunk) // per_step // WARPS * WARPS  # every warp has as many steps of each strip
+    multiprocessors, all_steps = stream.device.multiprocessors, -(-cols // STEP_COLS)
+    whole = _shared(types, all_steps, strips=strips, warps=2 * WARPS)
+    if large and whole <= stream.device.shared_limit:
+        warps, resident, steps, shared = 2 * WARPS, 1, all_steps, whole
+    else:
+        warps, resident, steps = WARPS, BLOCKS, all_steps
+        while (shared := _shared(types, steps, strips=strips, warps=warps)) > SHARED:
+            steps = (steps - 1) // WARPS * WARPS  # every warp has as many steps of each strip
     return Geometry(
-        grid=max(1, min(items, BLOCKS * stream.device.multiprocessors)),
-        block=THREADS,
-        shared=ring + steps * per_step + per_chunk,  # one more than there are keeps the sums of two strips apart
+        grid=max(1, min(items, resident * multiprocessors)),
+        block=32 * warps,
+        shared=shared,
         strips=strips,
         span=int32(op, "span", steps * STEP_COLS),
     )
+
+
+def _shared(types: Sequence[str], steps: int, *, strips: int, warps: int) -> int:
+    """Bytes of a block that holds the activations of so many steps."""
+    ring = warps * min(map(depth, types)) * max(map(step_bytes, types))
+    terms = 2 if MINIMA.intersection(types) else 1  # scales, and sums where a type has minima
+    per_chunk = strips * STRIP_ROWS * 4  # bytes of the sums of chunks
+    per_step = STEP_COLS + STEP_COLS // BLOCK * 4 * terms + STEP_COLS // CHUNK * per_chunk
+    return ring + steps * per_step + per_chunk  # one more than there are keeps the sums of two strips apart

@@ -13,7 +13,7 @@ from engine.ops._crossover import matvec_rows
 from engine.ops._matmul import GEMM_THREADS, gemm_grid, gemm_shared
 from engine.ops._matvec import STRIP_ROWS, Geometry, geometry, strips_of
 from engine.ops.checks import int32, refuse, require
-from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
+from engine.ops.quantize import BLOCK, Quantized, norm_arguments, padded, require_quantized
 from engine.weights import Weight
 
 OP = "matmul_group"
@@ -46,7 +46,8 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product], *, a
 
     One row is the matvec's, those of a band few's, more of them the gemm's, or where the GPU's table of the crossover
     says so the matvec's. ahead: a matvec lets what comes behind it start before what is in front of it has ended, and
-    ask for its weights; worth it where that leaves many multiprocessors idle, as attention of one row does.
+    ask for its weights; worth it where that leaves many multiprocessors idle, as attention of one row does. One row may
+    lack the factor of its norm.
     """
     weights = [product.weight for product in products]
     if not weights or not groupable(weights, x.codes.shape[0]):
@@ -63,7 +64,7 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product], *, a
     cut = _cut(stream, weights, rows, width, few=path == "few")
     args += [int32(OP, "strips", cut.strips), cut.span]
     if path == "matvec":
-        args.append(np.int32(ahead))
+        args += [np.int32(ahead), *norm_arguments(OP, x, weights[0].cols)]
     stream.launch(OP, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)
 
 
@@ -80,7 +81,7 @@ def _arguments(x: Quantized, products: Sequence[Product]) -> tuple[list[KernelAr
     weights = [product.weight for product in products]
     cols, rows = weights[0].cols, x.codes.shape[0]
     width = padded(cols)
-    require_quantized(OP, x, rows, width)
+    require_quantized(OP, x, rows, width, normed=rows > 1)
     int32(OP, "blocks of activations", rows * (width // BLOCK))  # the gemm counts them
     strides = []
     for product in products:

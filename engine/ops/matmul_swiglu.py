@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.device import Stream
+from engine.device import KernelArgument, Stream
 from engine.ops import _few
 from engine.ops._matvec import geometry
 from engine.ops.checks import int32, refuse, require
-from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
+from engine.ops.quantize import BLOCK, Quantized, norm_arguments, padded, require_quantized
 from engine.weights import Weight
 
 STRIPS = 4  # of a work item, 32 values of a row: two of 16 rows of gate and as many of up
@@ -20,12 +20,15 @@ def takes(gate: Weight, up: Weight) -> bool:
 
 
 def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out: Quantized) -> None:
-    """x (rows, cols padded to a multiple of 128) by gate and by up (ff, cols), swiglu, -> out (rows, ff padded)."""
+    """x (rows, cols padded to a multiple of 128) by gate and by up (ff, cols), swiglu, -> out (rows, ff padded).
+
+    One row may lack the factor of its norm.
+    """
     op = "matmul_swiglu"
     if not takes(gate, up):
         raise refuse(op, f"no kernel for {gate.type} and {up.type} weights of {gate.rows} rows")
     rows, width, out_width = x.codes.shape[0], padded(gate.cols), padded(gate.rows)
-    require_quantized(op, x, rows, width)
+    require_quantized(op, x, rows, width, normed=rows > 1)
     require_quantized(op, out, rows, out_width)
     for weight in (gate, up):
         require(op, f"weight {weight.name}", weight.buffer, gate.layout.shape(gate.rows, gate.cols), np.uint8)
@@ -37,6 +40,10 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
         cut = _few.geometry(stream, op, [gate.type], rows, width, items={STRIPS: _few.bands(rows) * items})
     else:
         cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items)
-    args = (out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span)
+    args: list[KernelArgument] = [
+        out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span,
+    ]  # fmt: skip
+    if not few:
+        args += norm_arguments(op, x, gate.cols)
     kernel = f"{op}_{gate.type.lower()}_{'few' if few else 'matvec'}"
     stream.launch(op, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.device import Buffer, Stream
+from engine.device import Buffer, KernelArgument, Stream
 from engine.ops.checks import THREADS, WARPS, blocks, int32, refuse, require
 
 BLOCK = 32  # values that share a scale
@@ -21,12 +21,21 @@ def padded(cols: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Norm:
+    """The factor of an rms_norm that is left to whoever reads its row: `scale` of NUMERICS 4."""
+
+    squares: Buffer  # (dim / 32,) float32, the sums of squares of the row's blocks
+    eps: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """Rows of 8-bit activations; pads are zero."""
+    """Rows of 8-bit activations; pads are zero. With a norm: one row whose scales and sums still lack its factor."""
 
     codes: Buffer  # (rows, padded) int8
     scales: Buffer  # (rows, padded / 32) float32, D of NUMERICS 5
     sums: Buffer  # (rows, padded / 32) float32, S of NUMERICS 5
+    norm: Norm | None = None
 
     def view(self, rows: int, cols: int) -> Quantized:
         """Room for (rows, cols), cols padded, at the start of the same memory. Raises IndexError if it is too small."""
@@ -55,8 +64,18 @@ def chunk_grid(chunks: int, ahead: int) -> int:
     return blocks(chunks, WARPS * ahead if chunks >= MANY else WARPS)
 
 
-def require_quantized(op: str, x: Quantized, rows: int, width: int) -> None:
-    """Checks that `x` holds rows of `width` values, pads included."""
+def norm_arguments(op: str, x: Quantized, cols: int) -> tuple[KernelArgument, ...]:
+    """What a kernel takes that finds the factor of a norm over `cols` columns by itself: squares, their count, eps."""
+    if x.norm is None:
+        return None, np.int32(0), np.float32(0)
+    require(op, "squares", x.norm.squares, (cols // BLOCK,), np.float32)
+    return x.norm.squares, int32(op, "blocks", cols // BLOCK), np.float32(x.norm.eps)
+
+
+def require_quantized(op: str, x: Quantized, rows: int, width: int, *, normed: bool = True) -> None:
+    """Checks that `x` holds rows of `width` values, pads included; and with `normed` that they lack no factor."""
+    if normed and x.norm is not None:
+        raise refuse(op, "the row lacks the factor of its norm, which this kernel does not find")
     require(op, "codes", x.codes, (rows, width), np.int8)
     require(op, "scales", x.scales, (rows, width // BLOCK), np.float32)
     require(op, "sums", x.sums, (rows, width // BLOCK), np.float32)
