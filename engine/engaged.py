@@ -9,7 +9,7 @@ from engine.device import Counters
 from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
-FUSED = ("rms_norm_quantize", "matmul_group", "matmul_swiglu", "swiglu_quantize", "attention_step", "heads_append")
+FUSED = ("matmul_group", "matmul_swiglu", "swiglu_quantize", "attention_step", "heads_append")
 
 
 def steps_taken(log: LaunchLog) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from engine.device import Buffer, Stream
 from engine.families.qwen3 import Buffers, Layer, Weights
 from engine.ops._few import ROWS as FEW_ROWS
-from engine.ops.activations import Activations, activations
+from engine.ops.activations import Activations, activations, normed_activations
 from engine.ops.add import add
 from engine.ops.attention import attention, quantizes
 from engine.ops.attention_step import NewHeads, attention_step, takes_heads
@@ -25,7 +25,6 @@ from engine.ops.matmul_swiglu import matmul_swiglu, takes
 from engine.ops.qk_norm import qk_norm
 from engine.ops.quantize import padded
 from engine.ops.rms_norm import rms_norm
-from engine.ops.rms_norm_quantize import rms_norm_quantize
 from engine.ops.rope import rope
 from engine.ops.swiglu import swiglu
 from engine.ops.swiglu_quantize import swiglu_quantize
@@ -67,14 +66,10 @@ def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int) -> None:
 def _normed(
     stream: Stream, b: Buffers, x: Buffer, weight: Buffer, consumers: Sequence[Weight], *, eps: float
 ) -> Activations:
-    rows, cols = x.shape
-    h = b.normed.rows(0, rows)
-    if all(consumer.quantized for consumer in consumers):
-        out = b.quantized.view(rows, padded(cols))
-        rms_norm_quantize(stream, x, weight, eps=eps, out=out)
-        return Activations(values=h, quantized=out)
-    rms_norm(stream, x, weight, eps=eps, out=h)
-    return activations(stream, h, consumers, scratch=b.quantized)
+    h = b.normed.rows(0, x.shape[0])
+    if not all(consumer.quantized for consumer in consumers):
+        rms_norm(stream, x, weight, eps=eps, out=h)
+    return normed_activations(stream, x, weight, h, consumers, eps=eps, scratch=b.quantized)
 
 
 def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product], *, ahead: bool = False) -> None:

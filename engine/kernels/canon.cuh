@@ -18,6 +18,15 @@ __device__ __forceinline__ float warp_nan_max(float x) {
 // Sum of all 32 lanes in every lane: the tree 16, 8, 4, 2, 1 of NUMERICS 4. All 32 lanes take part.
 __device__ __forceinline__ float warp_sum(float x) { return butterfly_sum(x); }
 
+// What brings a row of n values to unit root mean square, NUMERICS 4, from the sums of squares of its blocks of 32, in
+// every lane. All 32 lanes take part.
+__device__ __forceinline__ float norm_scale(const float* squares, int blocks, int n, float eps) {
+  float chain = 0.0f;
+  for (int b = (int)threadIdx.x & 31; b < blocks; b += 32) chain = __fadd_rn(chain, squares[b]);
+  const float mean = __fdiv_rn(warp_sum(chain), __int2float_rn(n));
+  return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
+}
+
 // exp(x), NUMERICS 2, for an x of at most 88 or NaN: +0 below -87, NaN stays NaN.
 __device__ __forceinline__ float exp32_to_88(float x) {
   const bool below = x < -87.0f;  // two cheap selections, because one of the result becomes a branch
