@@ -10,8 +10,7 @@ from engine.launch_log import LaunchLog, LoggedGraph
 from engine.toggles import Toggles
 
 FUSED = (
-    "rms_norm_quantize", "matmul_group", "matmul_residual", "matmul_swiglu", "swiglu_quantize", "attention_step",
-    "heads_append",
+    "matmul_group", "matmul_residual", "matmul_swiglu", "swiglu_quantize", "attention_step", "heads_append",
 )  # fmt: skip
 
 

@@ -85,17 +85,27 @@ def warp_tree(s: F32) -> F32:
 
 
 @np.errstate(all="ignore")
-def squares(x: F32, chains: int) -> F32:
-    """Sum of x * x along the last axis (..., n) -> (...): strided fmaf chains, trees, groups from the left."""
-    s = np.zeros((*x.shape[:-1], chains), np.float32)
-    for first in range(0, x.shape[-1], chains):
-        part = x[..., first : first + chains]
+def squares_by_blocks(x: F32) -> F32:
+    """Sum of x * x along the last axis (..., n) -> (...): a tree over each block of 32, 32 chains of blocks, a tree."""
+    before, n = x.shape[:-1], x.shape[-1]
+    rounds = -(-n // (WARP * WARP))  # blocks of the longest chain
+    rounded = np.zeros((*before, rounds * WARP * WARP), np.float32)
+    rounded[..., :n] = x * x
+    blocks = warp_tree(rounded.reshape(*before, rounds, WARP, WARP))
+    s = np.zeros((*before, WARP), np.float32)
+    for r in range(rounds):
+        s = s + blocks[..., r, :]
+    return warp_tree(s)
+
+
+@np.errstate(all="ignore")
+def squares_by_chains(x: F32) -> F32:
+    """Sum of x * x along the last axis (..., n) -> (...): 32 fmaf chains of stride 32, a tree."""
+    s = np.zeros((*x.shape[:-1], WARP), np.float32)
+    for first in range(0, x.shape[-1], WARP):
+        part = x[..., first : first + WARP]
         s[..., : part.shape[-1]] = fma32(part, part, s[..., : part.shape[-1]])
-    groups = warp_tree(s.reshape(*x.shape[:-1], chains // WARP, WARP))
-    total = groups[..., 0]
-    for w in range(1, chains // WARP):
-        total = total + groups[..., w]
-    return total
+    return warp_tree(s)
 
 
 def canonical_nan(x: NDArray[Any]) -> NDArray[Any]:

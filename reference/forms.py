@@ -20,6 +20,7 @@ from reference.ops import (
     qk_norm,
     quantize,
     rms_norm,
+    rms_norm_quantize,
     rope,
     swiglu,
 )
@@ -37,6 +38,7 @@ class Form:
     rope_table: Callable[[Rope, int], tuple[Array, Array]]
     embedding: Callable[[NDArray[np.integer[Any]], Tensor], Array]
     rms_norm: Callable[..., Array]
+    rms_norm_quantize: Callable[..., quantize.Quantized | None]
     quantize: Callable[[Array], quantize.Quantized | None]
     matmul: Callable[[Activations, Tensor], Array]
     add: Callable[[Array, Array], Array]
@@ -49,7 +51,15 @@ class Form:
 
     def activations(self, values: Array, *consumers: Tensor) -> Activations:
         """The input of matmuls with `consumers`, quantised once if one of them and this form ask for it."""
-        return activations(values, consumers, quantize=self.quantize)
+        return activations(values, consumers, quantized=lambda: self.quantize(values))
+
+    def normed(self, x: Array, weight: Array, *consumers: Tensor, eps: float) -> Activations:
+        """rms_norm of x as the input of matmuls with `consumers`; quantised ones multiply rms_norm_quantize of it."""
+        return activations(
+            self.rms_norm(x, weight, eps=eps),
+            consumers,
+            quantized=lambda: self.rms_norm_quantize(x, weight, eps=eps),
+        )
 
 
 def true_rope_table(rope: Rope, positions: int) -> tuple[F64, F64]:
@@ -80,6 +90,7 @@ EXACT = Form(
     rope_table=rope_table,
     embedding=embedding.exact,
     rms_norm=rms_norm.exact,
+    rms_norm_quantize=rms_norm_quantize.exact,
     quantize=quantize.exact,
     matmul=matmul.exact,
     add=add.exact,
@@ -98,6 +109,7 @@ IDEAL = Form(
     rope_table=true_rope_table,
     embedding=embedding.ideal,
     rms_norm=rms_norm.ideal,
+    rms_norm_quantize=rms_norm_quantize.ideal,
     quantize=quantize.ideal,
     matmul=matmul.ideal,
     add=add.ideal,

@@ -10,7 +10,7 @@ import numpy as np
 from engine.arena import Arena, require_free
 from engine.device import Buffer, Device, Stream
 from engine.ops._few import ROWS as FEW_ROWS
-from engine.ops.activations import Activations, activations
+from engine.ops.activations import Activations, activations, normed_activations
 from engine.ops.add import add
 from engine.ops.attention import Scratch, attention, attention_scratch
 from engine.ops.embedding import embedding
@@ -254,11 +254,14 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int, *, path: MatmulPat
     def prepare(values: Buffer, *consumers: Weight) -> Activations:
         return activations(stream, values, consumers, scratch=b.quantized)
 
+    def prepare_normed(weight: Buffer, *consumers: Weight) -> Activations:
+        return normed_activations(stream, x, weight, h, consumers, eps=spec.eps, scratch=b.quantized)
+
     for i, layer in enumerate(w.layers):
         rms_norm(stream, x, layer.attn_norm, eps=spec.eps, out=h)
         tap("attn_norm", i, h)
 
-        a = prepare(h, layer.attn_q, layer.attn_k, layer.attn_v)
+        a = prepare_normed(layer.attn_norm, layer.attn_q, layer.attn_k, layer.attn_v)
         for name, weight, bias, out in (
             ("q", layer.attn_q, layer.attn_q_bias, q),
             ("k", layer.attn_k, layer.attn_k_bias, k),
@@ -292,7 +295,7 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int, *, path: MatmulPat
 
         rms_norm(stream, x, layer.ffn_norm, eps=spec.eps, out=h)
         tap("ffn_norm", i, h)
-        a = prepare(h, layer.ffn_gate, layer.ffn_up)
+        a = prepare_normed(layer.ffn_norm, layer.ffn_gate, layer.ffn_up)
         matmul(stream, a.of(layer.ffn_gate), layer.ffn_gate, path=path, out=gate)
         tap("gate", i, gate)
         matmul(stream, a.of(layer.ffn_up), layer.ffn_up, path=path, out=up)
@@ -311,6 +314,6 @@ def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int, *, path:
     x, h, logits = b.x.rows(first, first + rows), b.normed.rows(first, first + rows), b.logits.rows(0, rows)
     rms_norm(stream, x, w.output_norm, eps=w.spec.eps, out=h)
     tap("output_norm", -1, h)
-    a = activations(stream, h, (w.output,), scratch=b.quantized)
+    a = normed_activations(stream, x, w.output_norm, h, (w.output,), eps=w.spec.eps, scratch=b.quantized)
     matmul(stream, a.of(w.output), w.output, path=path, out=logits)
     tap("logits", -1, logits)

@@ -13,7 +13,7 @@ import numpy as np
 from engine.device import Buffer, Stream
 from engine.families.qwen3 import Buffers, Layer, Weights
 from engine.ops._few import ROWS as FEW_ROWS
-from engine.ops.activations import Activations, activations
+from engine.ops.activations import Activations, activations, normed_activations
 from engine.ops.add import add
 from engine.ops.attention import attention, quantizes
 from engine.ops.attention_step import NewHeads, attention_step, takes_heads
@@ -28,7 +28,6 @@ from engine.ops.matmul_swiglu import matmul_swiglu, takes
 from engine.ops.qk_norm import qk_norm
 from engine.ops.quantize import Norm, padded
 from engine.ops.rms_norm import rms_norm
-from engine.ops.rms_norm_quantize import rms_norm_quantize
 from engine.ops.rope import rope
 from engine.ops.swiglu import swiglu
 from engine.ops.swiglu_quantize import swiglu_quantize
@@ -102,15 +101,12 @@ def _residual(
 
 
 def _normed(stream: Stream, b: Buffers, x: Buffer, norm: NextNorm, *, eps: float) -> Activations:
-    rows, dim = x.shape
+    rows, _ = x.shape
     h = b.normed.rows(0, rows)
-    if norm.quantized:
-        room = b.normed_rows if rows <= FEW_ROWS else b.quantized
-        out = room.view(rows, padded(dim))
-        rms_norm_quantize(stream, x, norm.weight, eps=eps, out=out)
-        return Activations(values=h, quantized=out)
-    rms_norm(stream, x, norm.weight, eps=eps, out=h)
-    return activations(stream, h, norm.consumers, scratch=b.quantized)
+    if not norm.quantized:
+        rms_norm(stream, x, norm.weight, eps=eps, out=h)
+    room = b.normed_rows if norm.quantized and rows <= FEW_ROWS else b.quantized
+    return normed_activations(stream, x, norm.weight, h, norm.consumers, eps=eps, scratch=room)
 
 
 def _products(stream: Stream, b: Buffers, a: Activations, products: Sequence[Product], *, ahead: bool = False) -> None:

@@ -18,12 +18,12 @@ __device__ __forceinline__ float warp_nan_max(float x) {
 // Sum of all 32 lanes in every lane: the tree 16, 8, 4, 2, 1 of NUMERICS 4. All 32 lanes take part.
 __device__ __forceinline__ float warp_sum(float x) { return butterfly_sum(x); }
 
-// What an rms_norm multiplies its row by, NUMERICS 4, from the sums of squares of the row's blocks of 32. All 32 lanes.
-__device__ __forceinline__ float norm_scale(const float* squares, int blocks, float eps) {
+// What brings a row of n values to unit root mean square, NUMERICS 4, from the sums of squares of its blocks of 32, in
+// every lane. All 32 lanes take part.
+__device__ __forceinline__ float norm_scale(const float* squares, int blocks, int n, float eps) {
   float chain = 0.0f;
-#pragma unroll 4
-  for (int block = (int)threadIdx.x & 31; block < blocks; block += 32) chain = __fadd_rn(chain, squares[block]);
-  const float mean = __fdiv_rn(warp_sum(chain), __int2float_rn(32 * blocks));
+  for (int b = (int)threadIdx.x & 31; b < blocks; b += 32) chain = __fadd_rn(chain, squares[b]);
+  const float mean = __fdiv_rn(warp_sum(chain), __int2float_rn(n));
   return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
 }
 

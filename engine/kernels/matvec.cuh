@@ -69,7 +69,7 @@ struct Activations {
       uint4 piece = {};
       if (has_piece) piece = pieces[i];
       const float scale = has_terms ? scales[block + i] : 0.0f, sum = SUMS && has_terms ? sums[block + i] : 0.0f;
-      if (blocks && start == 0) factor = norm_scale(squares, blocks, eps);
+      if (blocks && start == 0) factor = norm_scale(squares, blocks, BLOCK * blocks, eps);
       if (has_piece) stage.codes[i] = piece;
       if (has_terms) stage.scales[i] = __fmul_rn(scale, factor);
       if (SUMS && has_terms) stage.sums[i] = __fmul_rn(sum, factor);

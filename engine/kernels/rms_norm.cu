@@ -1,35 +1,37 @@
 // Scales each row to unit root mean square, then by weight.
-// Formula:  NUMERICS 4: y_i = x_i * (1 / sqrt(mean of x^2 + eps)) * weight_i
+// Formula:  NUMERICS 4: y_i = x_i * weight_i * (1 / sqrt(mean of x^2 + eps))
 // Grid:     one item per row; 256 threads.
-// Order:    thread t folds x_t, x_(t+256), ...; a tree within each warp; the 8 warps from the left.
-// Rounding: every operation of the sum, mean, sum with eps, root, reciprocal; two products per element.
+// Order:    a tree over the squares of each block of 32; chain l adds blocks l, l+32, ...; a tree over the 32 chains.
+// Rounding: every square and operation of the sum, mean, sum with eps, root, reciprocal; two products per element.
 // Traffic:  x twice (the second time from cache), weight once, y once.
 #include "canon.cuh"
 
-static const int CHAINS = 256;
+static const int THREADS = 256, CHAINS = 32;
 
 // y, x: (rows, dim), y may be x; weight: (dim,)
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 rms_norm(float* y, const float* x, const float* weight, int rows, int dim, float eps) {
-  __shared__ float groups[CHAINS / 32];
-  const int t = (int)threadIdx.x;
+  __shared__ float chains[CHAINS];
+  const int t = (int)threadIdx.x, lane = t & 31, warp = t >> 5;
   pdl_launch_dependents();
   pdl_wait();
   for (int row = (int)blockIdx.x; row < rows; row += (int)gridDim.x) {
     const float* in = x + (long long)row * dim;
     float* out = y + (long long)row * dim;
-    float chain = 0.0f;
+#pragma unroll
+    for (int l = warp; l < CHAINS; l += THREADS / 32) {
+      float chain = 0.0f;
 #pragma unroll 4
-    for (int i = t; i < dim; i += CHAINS) chain = __fmaf_rn(in[i], in[i], chain);
-    const float group = warp_sum(chain);
-    if ((t & 31) == 0) groups[t >> 5] = group;
+      for (int first = 32 * l; first < dim; first += 32 * CHAINS) {
+        const float value = first + lane < dim ? in[first + lane] : 0.0f;
+        chain = __fadd_rn(chain, warp_sum(__fmul_rn(value, value)));
+      }
+      if (lane == 0) chains[l] = chain;
+    }
     __syncthreads();
-    float sum = groups[0];
-    for (int w = 1; w < CHAINS / 32; w++) sum = __fadd_rn(sum, groups[w]);
-    const float mean = __fdiv_rn(sum, __int2float_rn(dim));
-    const float scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
+    const float scale = norm_scale(chains, CHAINS, dim, eps);  // a chain is as good as a block: +0 and it is it
 #pragma unroll 4
-    for (int i = t; i < dim; i += CHAINS) out[i] = __fmul_rn(__fmul_rn(in[i], scale), weight[i]);
-    __syncthreads();  // groups is written again for the next row
+    for (int i = t; i < dim; i += THREADS) out[i] = __fmul_rn(__fmul_rn(in[i], weight[i]), scale);
+    __syncthreads();  // chains is written again for the next row
   }
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.device import Buffer, Stream
 from engine.ops.quantize import Quantized, padded, quantize
+from engine.ops.rms_norm_quantize import rms_norm_quantize
 from engine.weights import Weight
 
 
@@ -32,4 +33,23 @@ def activations(stream: Stream, values: Buffer, consumers: Iterable[Weight], *, 
     rows, cols = values.shape
     out = scratch.view(rows, padded(cols))
     quantize(stream, values, out=out)
+    return Activations(values=values, quantized=out)
+
+
+def normed_activations(
+    stream: Stream,
+    x: Buffer,
+    weight: Buffer,
+    values: Buffer,
+    consumers: Iterable[Weight],
+    *,
+    eps: float,
+    scratch: Quantized,
+) -> Activations:
+    """The same for `values` that are rms_norm of x (rows, dim) by `weight`: what is quantised is made of x."""
+    if not any(consumer.quantized for consumer in consumers):
+        return Activations(values=values, quantized=None)
+    rows, dim = x.shape
+    out = scratch.view(rows, padded(dim))
+    rms_norm_quantize(stream, x, weight, eps=eps, out=out)
     return Activations(values=values, quantized=out)

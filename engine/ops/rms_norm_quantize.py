@@ -9,6 +9,7 @@ from engine.ops.checks import THREADS, blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 
 BLOCK_THREADS = 1024
+BLOCK_SHARED = 3 * 4  # bytes: what a thread block keeps of each 32 values
 MANY = 128  # rows; from here on small blocks, many of them on a multiprocessor, bring more rows at a time
 
 
@@ -24,4 +25,5 @@ def rms_norm_quantize(stream: Stream, x: Buffer, weight: Buffer, *, eps: float, 
     sizes = int32(op, "rows", rows), int32(op, "dim", dim), int32(op, "padded", width)
     args = (out.codes, out.scales, out.sums, x, weight, *sizes, np.float32(eps))
     kernel, threads = (f"{op}_many", THREADS) if rows >= MANY else (op, BLOCK_THREADS)
-    stream.launch(op, kernel, grid=blocks(rows), block=threads, args=args)
+    shared = dim // BLOCK * BLOCK_SHARED
+    stream.launch(op, kernel, grid=blocks(rows), block=threads, args=args, shared=shared)

@@ -81,11 +81,10 @@ def attention_block(model: Model, i: int, x: Array, cache: Cache, position: int,
     def weight(name: str) -> Tensor:
         return model.tensor(f"blk.{i}.{name}")
 
-    h = form.rms_norm(x, weight("attn_norm.weight").float32(), eps=spec.eps)
-    tap("attn_norm", i, h)
-
     w_q, w_k, w_v = weight("attn_q.weight"), weight("attn_k.weight"), weight("attn_v.weight")
-    a = form.activations(h, w_q, w_k, w_v)
+    a = form.normed(x, weight("attn_norm.weight").float32(), w_q, w_k, w_v, eps=spec.eps)
+    tap("attn_norm", i, a.values)
+
     q = form.matmul(a, w_q)  # (rows, heads * head_dim)
     k = form.matmul(a, w_k)  # (rows, kv_heads * head_dim)
     v = form.matmul(a, w_v)
@@ -124,10 +123,9 @@ def ffn_block(model: Model, i: int, x: Array, *, form: Form, tap: Tap) -> Array:
     def weight(name: str) -> Tensor:
         return model.tensor(f"blk.{i}.{name}")
 
-    h = form.rms_norm(x, weight("ffn_norm.weight").float32(), eps=model.spec.eps)
-    tap("ffn_norm", i, h)
     w_gate, w_up, w_down = weight("ffn_gate.weight"), weight("ffn_up.weight"), weight("ffn_down.weight")
-    a = form.activations(h, w_gate, w_up)
+    a = form.normed(x, weight("ffn_norm.weight").float32(), w_gate, w_up, eps=model.spec.eps)
+    tap("ffn_norm", i, a.values)
     gate = form.matmul(a, w_gate)  # (rows, ff)
     tap("gate", i, gate)
     up = form.matmul(a, w_up)
@@ -143,10 +141,10 @@ def ffn_block(model: Model, i: int, x: Array, *, form: Form, tap: Tap) -> Array:
 
 def head(model: Model, x: Array, *, form: Form, tap: Tap) -> Array:
     """Logits (rows, vocab) of x (rows, dim)."""
-    h = form.rms_norm(x, model.tensor("output_norm.weight").float32(), eps=model.spec.eps)
-    tap("output_norm", -1, h)
     w_output = model.head()
-    logits = form.matmul(form.activations(h, w_output), w_output)
+    a = form.normed(x, model.tensor("output_norm.weight").float32(), w_output, eps=model.spec.eps)
+    tap("output_norm", -1, a.values)
+    logits = form.matmul(a, w_output)
     tap("logits", -1, logits)
     return logits
 

@@ -20,8 +20,8 @@ class Activations:
 
 
 def activations(
-    values: Array, consumers: Iterable[Tensor], *, quantize: Callable[[Array], Quantized | None]
+    values: Array, consumers: Iterable[Tensor], *, quantized: Callable[[], Quantized | None]
 ) -> Activations:
-    """`values` (rows, cols) for the matmuls with `consumers`."""
+    """`values` (rows, cols) for the matmuls with `consumers`; `quantized` gives their 8-bit form where one needs it."""
     needed = any(WEIGHT_TYPES[weight.type].quantized for weight in consumers)
-    return Activations(values=values, quantized=quantize(values) if needed else None)
+    return Activations(values=values, quantized=quantized() if needed else None)
