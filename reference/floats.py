@@ -85,16 +85,22 @@ def warp_tree(s: F32) -> F32:
 
 
 @np.errstate(all="ignore")
-def squares_by_blocks(x: F32) -> F32:
-    """Sum of x * x along the last axis (..., n) -> (...): a tree over each block of 32, 32 chains of blocks, a tree."""
+def squares_of_blocks(x: F32) -> F32:
+    """Sums of x * x over blocks of 32, (..., n) -> (..., n / 32 rounded up): a tree; the last is padded with zeros."""
     before, n = x.shape[:-1], x.shape[-1]
-    rounds = -(-n // (WARP * WARP))  # blocks of the longest chain
-    rounded = np.zeros((*before, rounds * WARP * WARP), np.float32)
+    blocks = -(-n // WARP)
+    rounded = np.zeros((*before, blocks * WARP), np.float32)
     rounded[..., :n] = x * x
-    blocks = warp_tree(rounded.reshape(*before, rounds, WARP, WARP))
-    s = np.zeros((*before, WARP), np.float32)
-    for r in range(rounds):
-        s = s + blocks[..., r, :]
+    return warp_tree(rounded.reshape(*before, blocks, WARP))
+
+
+def squares_by_blocks(x: F32) -> F32:
+    """Sum of x * x along the last axis (..., n) -> (...): blocks of 32 in 32 chains of stride 32, a tree over these."""
+    blocks = squares_of_blocks(x)
+    s = np.zeros((*x.shape[:-1], WARP), np.float32)
+    for first in range(0, blocks.shape[-1], WARP):
+        part = blocks[..., first : first + WARP]
+        s[..., : part.shape[-1]] = s[..., : part.shape[-1]] + part
     return warp_tree(s)
 
 

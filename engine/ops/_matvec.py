@@ -51,8 +51,8 @@ def geometry(
 ) -> Geometry:
     """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each.
 
-    large: for a kernel that takes any number of warps. A multiprocessor then is one block of twice as many, where it has
-    the shared memory for all columns.
+    large: for a kernel that takes any number of warps. A multiprocessor then is one block of twice as many, where it
+    has the shared memory for all columns.
     """
     blocks(items)  # refuses more than a kernel can count
     multiprocessors, all_steps = stream.device.multiprocessors, -(-cols // STEP_COLS)

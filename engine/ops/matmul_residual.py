@@ -40,7 +40,8 @@ def matmul_residual(
     cut = geometry(stream, OP, [weight.type], width, strips=STRIPS, items=weight.rows // BLOCK, large=True)
     args = (
         x, out.codes, out.scales, out.sums, out.norm.squares, a.codes, a.scales, a.sums, weight.buffer, gains,
-        int32(OP, "dim", weight.rows), int32(OP, "padded", out_width), int32(OP, "cols", width), cut.span, np.int32(ahead),
+        int32(OP, "dim", weight.rows), int32(OP, "padded", out_width), int32(OP, "cols", width), cut.span,
+        np.int32(ahead),
     )  # fmt: skip
     kernel = f"{OP}_{weight.type.lower()}_matvec"
     stream.launch(OP, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)
