@@ -39,7 +39,7 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
 template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
-  const int items = item_count<M>(position, n), BATCH = STAGES == WHOLE ? 16 : 8;  // what there are registers for
+  const int items = item_count<M>(position, n), BATCH = STAGES == WHOLE && M == 1 ? 16 : 8;
   int at = (int)blockIdx.x;
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
