@@ -39,24 +39,26 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
 template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
-  const int items = item_count<M>(position, n);
+  const int items = item_count<M>(position, n), BATCH = STAGES == WHOLE && M == 1 ? 16 : 8;
   int at = (int)blockIdx.x;
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
   Chunks<Cell, WIDEST, STAGES> chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item);
   HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(step.in, position, n);
+  const float* head = head_of_warp(step.in, n, item);
   pdl_wait();
 #pragma unroll 1
   for (;;) {
-    bring_heads<Cell, WIDEST, M>(shared, step.in, turn, step.keys, step.values, position, n, item);
+    bring_heads<Cell, WIDEST, M>(shared, head, turn, step.keys, step.values, position, n, item, step.in.eps);
     const Attended<M> found = attend_split<Cell, WIDEST, M, STAGES>(shared, chunks, n, item, step.scale);
-    finish_split<M>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
+    finish_split<M, BATCH>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
     at += (int)gridDim.x;
     if (at >= items) return;
     __syncthreads();  // shared memory is written again for the next item
     item = item_at<M>(at, position, n);
     chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item);
     turn = turn_of_warp<WIDEST>(step.in, position, n);  // again: there are no registers to keep it in
+    head = head_of_warp(step.in, n, item);
   }
 }
 

@@ -18,12 +18,18 @@ struct Turn {
 
 // One warp; `to` may be `in`. normed: room for a head.
 template <int WIDEST, class Cell>
-__device__ __forceinline__ void turn_head(const Turn& turn, float* normed, Cell* to, const float* in, const float* weight,
-                                          int place) {
+__device__ __forceinline__ void turned_head(const Turn& turn, float* normed, Cell* to, const float* in, const float* weight,
+                                            int place) {
   const long long first = (long long)place * turn.pairs;
   const HeadTurn<WIDEST> head(weight, turn.cos + first, turn.sin + first, turn.head_dim, turn.pairs);
-  turned_head<WIDEST>(normed, in, head, turn.head_dim, turn.pairs, turn.eps,
-                      [=](int i, float value) { store(to + i, value); });
+  float x[WIDEST / 32];
+  load_head<WIDEST>(x, in, turn.head_dim);
+  turn_head<WIDEST>(x, normed, head, turn.head_dim, turn.pairs, turn.eps);
+#pragma unroll
+  for (int u = 0; u < WIDEST / 32; u++) {
+    const int i = (int)threadIdx.x % 32 + 32 * u;
+    if (i < turn.head_dim) store(to + i, x[u]);
+  }
   __syncwarp();  // `normed` is used up
 }
 
@@ -41,13 +47,13 @@ __device__ __forceinline__ void heads_append(float* q, Cell* keys, Cell* values,
     if (place < 0 || place >= turn.context) continue;
     if (head < 0) {
       float* query = q + ((long long)row * turn.heads + head + turn.heads) * turn.head_dim;
-      turn_head<WIDEST>(turn, normed[warp], query, query, turn.q_weight, place);
+      turned_head<WIDEST>(turn, normed[warp], query, query, turn.q_weight, place);
       continue;
     }
     const int key_head = head % turn.kv_heads;
     const long long from = ((long long)row * turn.kv_heads + key_head) * turn.head_dim;
     const long long cell = ((long long)key_head * turn.context + place) * turn.head_dim;
-    if (head < turn.kv_heads) turn_head<WIDEST>(turn, normed[warp], keys + cell, k + from, turn.k_weight, place);
+    if (head < turn.kv_heads) turned_head<WIDEST>(turn, normed[warp], keys + cell, k + from, turn.k_weight, place);
     else
       for (int i = lane; i < turn.head_dim; i += 32) store(values + cell + i, v[from + i]);
   }

@@ -2,8 +2,6 @@
 #pragma once
 #include "step_split.cuh"
 
-static const int BATCH = 8;   // splits that a thread asks for at once
-
 // o: (heads, splits, head_dim), m, l: (heads, splits); arrivals: (heads,), zero between launches.
 struct StepScratch {
   float *o, *m, *l;
@@ -18,13 +16,12 @@ struct StepOutputs {
   int padded;
 };
 
-// What `count` splits from `first` on need to be combined, for query i by warp i: a, b of NUMERICS 10 and l of each.
-// `carried` is the maximum of the splits before.
-struct Factors {
-  float before[BATCH], after[BATCH], sum[BATCH];
-};
-__device__ __forceinline__ void find_factors(Factors& factors, float& carried, const float* m, const float* l,
-                                             int count) {
+// What `count` splits, among them the first one or not, need to be combined, for a query by a warp: a, b of NUMERICS 10
+// and l of each. `carried` is the maximum of the splits before. What changes nothing, not even a zero's sign: 1, -0 and 0
+// past `count`. The first split, to which -0 is added, has 1 and 1.
+template <int BATCH>
+__device__ __forceinline__ void find_factors(float4* factors, float& carried, const float* m, const float* l, int count,
+                                             bool with_first) {
   const int lane = (int)threadIdx.x & 31;
   const float own = lane < count ? m[lane] : __uint_as_float(0xff800000u);
   const float sum = lane < count ? l[lane] : 0.0f;
@@ -35,27 +32,30 @@ __device__ __forceinline__ void find_factors(Factors& factors, float& carried, c
   }
   top = nan_max(carried, top);
   const float above = __shfl_up_sync(WHOLE_WARP, top, 1), highest = lane ? above : carried;
-  if (lane < BATCH) {
-    factors.before[lane] = exp32(__fsub_rn(highest, top));
-    factors.after[lane] = exp32(__fsub_rn(own, top));
-    factors.sum[lane] = sum;
-  }
+  const bool is_first = with_first && lane == 0;
+  const float before = exp32(__fsub_rn(highest, top)), after = exp32(__fsub_rn(own, top));
+  if (lane < BATCH)
+    factors[lane] = lane >= count ? make_float4(1.0f, -0.0f, 0.0f, 0.0f)
+                                  : make_float4(is_first ? 1.0f : before, is_first ? 1.0f : after, sum, 0.0f);
   carried = __shfl_sync(WHOLE_WARP, top, count - 1);
 }
 
-// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums. `factors`: one a query.
-__device__ __forceinline__ void combine_splits(StepShared& shared, Factors* factors, const StepScratch& from,
-                                               const StepSizes& n, const StepItem& item, int visited) {
+// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums. BATCH: splits that a thread asks
+// for at once.
+template <int M, int BATCH>
+__device__ __forceinline__ void combine_splits(StepShared& shared, const StepScratch& from, const StepSizes& n,
+                                               const StepItem& item, int visited) {
   const int t = (int)threadIdx.x, warp = t >> 5, half = n.head_dim / 2, splits = (n.context + SPLIT - 1) / SPLIT;
+  float4* factors = shared.p;  // [queries][BATCH]
 #pragma unroll 1
   for (int start = 0; start < item.queries * half; start += STEP_THREADS) {
-    const int at = start + t, query = at / half;  // two values of a query
+    const int at = start + t, query = M == 1 ? at >= half : at / half;  // two values of a query
     const bool mine = query < item.queries;
     const float* first_split = from.o + (long long)(item.head + query) * splits * n.head_dim;
     const float2* o = reinterpret_cast<const float2*>(first_split) + (at - query * half);
     const long long scalars = (long long)(item.head + warp) * splits;  // of the query that this warp finds factors for
-    float carried = __uint_as_float(0xff800000u), sum = 0.0f;
-    float2 value = make_float2(0.0f, 0.0f);
+    float carried = __uint_as_float(0xff800000u), sum = -0.0f;
+    float2 value = make_float2(-0.0f, -0.0f);
 #pragma unroll 1
     for (int base = 0; base < visited; base += BATCH) {
       const int count = min(BATCH, visited - base);
@@ -64,18 +64,16 @@ __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* fact
       for (int u = 0; u < BATCH; u++)
         part[u] = mine && u < count ? o[(long long)(base + u) * half] : make_float2(0.0f, 0.0f);
       if (warp < item.queries)
-        find_factors(factors[warp], carried, from.m + scalars + base, from.l + scalars + base, count);
+        find_factors<BATCH>(factors + warp * BATCH, carried, from.m + scalars + base, from.l + scalars + base, count,
+                            base == 0);
       __syncthreads();
       if (mine) {
-        const Factors& f = factors[query];
 #pragma unroll
         for (int u = 0; u < BATCH; u++) {
-          if (u >= count) continue;
-          const float a = f.before[u], b = f.after[u];
-          const bool first = base + u == 0;
-          sum = first ? f.sum[u] : __fmaf_rn(f.sum[u], b, __fmul_rn(sum, a));
-          value.x = first ? part[u].x : __fmaf_rn(part[u].x, b, __fmul_rn(value.x, a));
-          value.y = first ? part[u].y : __fmaf_rn(part[u].y, b, __fmul_rn(value.y, a));
+          const float4 f = factors[query * BATCH + u];
+          sum = __fmaf_rn(f.z, f.y, __fmul_rn(sum, f.x));
+          value.x = __fmaf_rn(part[u].x, f.y, __fmul_rn(value.x, f.x));
+          value.y = __fmaf_rn(part[u].y, f.y, __fmul_rn(value.y, f.x));
         }
       }
       __syncthreads();
@@ -90,12 +88,13 @@ __device__ __forceinline__ void combine_splits(StepShared& shared, Factors* fact
 
 // Leaves the quotients of shared.heads, [queries][head_dim], and shared.sums, a block of 32 in each warp; with those of
 // the last head the pads.
+template <int M>
 __device__ __forceinline__ void put_results(const StepShared& shared, const StepOutputs& to, const StepSizes& n,
                                             const StepItem& item) {
   const int t = (int)threadIdx.x, total = item.queries * n.head_dim, first = item.head * n.head_dim;
 #pragma unroll 1
   for (int at = t; at < total; at += STEP_THREADS) {
-    const int query = item.queries == 1 ? 0 : at / n.head_dim;  // a division takes longer than the rest
+    const int query = M == 1 ? 0 : at / n.head_dim;
     const float x = __fdiv_rn(shared.heads[at], shared.sums[query]);
     if (to.out != nullptr) to.out[first + at] = x;
     if (to.codes == nullptr) continue;
@@ -115,7 +114,7 @@ __device__ __forceinline__ void put_results(const StepShared& shared, const Step
 }
 
 // What a split gave: if it is the only one its results, else into the scratch; the block that arrives last combines.
-template <int M>
+template <int M, int BATCH>
 __device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
                                              const StepOutputs& to, const StepSizes& n, const StepItem& item,
                                              int visited) {
@@ -140,8 +139,7 @@ __device__ __forceinline__ void finish_split(StepShared& shared, const Attended<
     if (t == 0) shared.last = last_to_arrive(scratch.arrivals + item.head, (unsigned)visited);
     __syncthreads();
     if (!shared.last) return;
-    Factors* factors = reinterpret_cast<Factors*>(shared.p);
-    combine_splits(shared, factors, scratch, n, item, visited);
+    combine_splits<M, BATCH>(shared, scratch, n, item, visited);
   }
-  put_results(shared, to, n, item);
+  put_results<M>(shared, to, n, item);
 }

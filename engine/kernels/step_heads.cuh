@@ -19,6 +19,7 @@ struct NewHeads {
 
 static const int ADDER = STEP_THREADS / 32 - 1;  // the warp that adds up the p_j
 static const int MOST_QUERIES = 4;
+static const int KEY_WARP = MOST_QUERIES, VALUE_WARP = KEY_WARP + 1;  // the ones before bring a query each
 
 // What a thread takes of M queries: the scores of KEYS keys, then the fold of VALUES neighbouring values. A q_d or p_j
 // comes from shared memory once for all of them, which is most of what there is to wait for with one query. With four, two
@@ -45,52 +46,47 @@ struct StepItem {
   __device__ __forceinline__ int seen() const { return cached + fresh; }
 };
 
-// One warp copies the cells of a head.
-__device__ __forceinline__ void copy_cells(uint4* to, const uint4* from, int pieces) {
-#pragma unroll 1
-  for (int i = (int)threadIdx.x & 31; i < pieces; i += 32) to[i] = from[i];
-}
-
 // What turns the heads of this warp: the queries', or the key's.
 template <int WIDEST>
 __device__ __forceinline__ HeadTurn<WIDEST> turn_of_warp(const NewHeads& in, int position, const StepSizes& n) {
   const long long row = (long long)position * n.pairs;
-  const bool is_key = (int)threadIdx.x >> 5 == MOST_QUERIES;
+  const bool is_key = (int)threadIdx.x >> 5 == KEY_WARP;
   return HeadTurn<WIDEST>(is_key ? in.k_weight : in.q_weight, in.cos + row, in.sin + row, n.head_dim, n.pairs);
+}
+
+// The head of an item that this warp brings: a query, the key or the value; null if there is none.
+__device__ __forceinline__ const float* head_of_warp(const NewHeads& in, const StepSizes& n, const StepItem& item) {
+  const int warp = (int)threadIdx.x >> 5;
+  if (warp < item.queries) return in.q + (item.head + warp) * n.head_dim;
+  if (!item.fresh || warp < KEY_WARP || warp > VALUE_WARP) return nullptr;
+  return (warp == KEY_WARP ? in.k : in.v) + item.kv_head * n.head_dim;
 }
 
 // q of the item into shared memory, and the new key and value, which the first item of a key head leaves in the cache.
 template <class Cell, int WIDEST, int M>
-__device__ __forceinline__ void bring_heads(StepShared& shared, const NewHeads& in, const HeadTurn<WIDEST>& turn,
-                                            Cell* keys, Cell* values, int position, const StepSizes& n,
-                                            const StepItem& item) {
-  const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31, pieces = n.head_dim / Packed<Cell>::PER_PIECE;
-  const bool appends = item.head == item.kv_head * n.group, is_key = warp == MOST_QUERIES;
-  const long long cell = ((long long)item.kv_head * n.context + position) * n.head_dim;
-  float* q = reinterpret_cast<float*>(shared.p) + warp;
-  if (warp < item.queries || (is_key && item.fresh)) {
-    float* normed = shared.heads + warp * LARGEST_HEAD;
-    const float* head = is_key ? in.k + item.kv_head * n.head_dim : in.q + (item.head + warp) * n.head_dim;
-    Cell* key = reinterpret_cast<Cell*>(shared.key);
-    turned_head<WIDEST>(normed, head, turn, n.head_dim, n.pairs, in.eps, [&](int i, float value) {
-      if (is_key) store(key + i, value);
-      else q[i * M] = value;
-    });
-    __syncwarp();
-    if (is_key && appends) copy_cells(reinterpret_cast<uint4*>(keys + cell), shared.key, pieces);
-  } else if (warp < M) {
-#pragma unroll 1
-    for (int i = lane; i < n.head_dim; i += 32) q[i * M] = 0.0f;
-  } else if (warp == MOST_QUERIES + 1 && item.fresh) {
-    Cell* value = reinterpret_cast<Cell*>(shared.value);
-    const float4* from = reinterpret_cast<const float4*>(in.v + item.kv_head * n.head_dim);
-#pragma unroll 1
-    for (int i = lane; i < n.head_dim / 4; i += 32) {
-      const float4 four = from[i];
-      store(value + 4 * i, four.x), store(value + 4 * i + 1, four.y);
-      store(value + 4 * i + 2, four.z), store(value + 4 * i + 3, four.w);
+__device__ __forceinline__ void bring_heads(StepShared& shared, const float* head, const HeadTurn<WIDEST>& turn, Cell* keys,
+                                            Cell* values, int position, const StepSizes& n, const StepItem& item,
+                                            float eps) {
+  const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
+  float x[WIDEST / 32];
+  load_head<WIDEST>(x, head, n.head_dim);
+  if (head != nullptr && warp <= KEY_WARP)
+    turn_head<WIDEST>(x, shared.heads + warp * LARGEST_HEAD, turn, n.head_dim, n.pairs, eps);
+  if (warp < M) {
+    float* q = reinterpret_cast<float*>(shared.p) + warp;
+#pragma unroll
+    for (int u = 0; u < WIDEST / 32; u++)
+      if (lane + 32 * u < n.head_dim) q[(lane + 32 * u) * M] = x[u];
+  } else if (head != nullptr) {
+    const bool appends = item.head == item.kv_head * n.group;
+    const long long cell = ((long long)item.kv_head * n.context + position) * n.head_dim;
+    Cell* to = reinterpret_cast<Cell*>(warp == KEY_WARP ? shared.key : shared.value) + lane;
+    Cell* cells = (warp == KEY_WARP ? keys : values) + cell + lane;
+#pragma unroll
+    for (int u = 0; u < WIDEST / 32; u++) {
+      if (lane + 32 * u >= n.head_dim) continue;
+      store(to + 32 * u, x[u]);
+      if (appends) cells[32 * u] = to[32 * u];
     }
-    __syncwarp();
-    if (appends) copy_cells(reinterpret_cast<uint4*>(values + cell), shared.value, pieces);
   }
 }

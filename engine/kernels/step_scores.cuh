@@ -76,9 +76,16 @@ __device__ __forceinline__ void exponentiate(float (&top)[M], StepShared& shared
     top[i] = shared.tops[i];
 #pragma unroll
     for (int w = 1; w < SCORERS / 32; w++) top[i] = nan_max(top[i], shared.tops[w * M + i]);
-#pragma unroll
-    for (int j = 0; j < KEYS; j++)
-      if (first + 32 * j < seen)
-        reinterpret_cast<float*>(shared.p)[(first + 32 * j) * M + i] = exp32(__fsub_rn(s[j][i], top[i]));
   }
+  if (t >= SCORERS) return;
+  float p[KEYS][M];  // all of them together, before any is put down
+#pragma unroll
+  for (int j = 0; j < KEYS; j++)
+#pragma unroll
+    for (int i = 0; i < M; i++) p[j][i] = exp32(__fsub_rn(s[j][i], top[i]));
+#pragma unroll
+  for (int j = 0; j < KEYS; j++)
+#pragma unroll
+    for (int i = 0; i < M; i++)
+      if (first + 32 * j < seen) reinterpret_cast<float*>(shared.p)[(first + 32 * j) * M + i] = p[j][i];
 }

@@ -72,12 +72,12 @@ template <class Cell, int STRIDE, int M, int D> struct Folded {
 template <class Cell, int STRIDE, int M, int D>
 __device__ __forceinline__ void fold(float (&o)[M][D], const float4* p, const Cell* cells, int count) {
   using Part = Folded<Cell, STRIDE, M, D>;
-  const int STEP = Part::STEP;
+  const int STEP = Part::STEP, TURNS = Packed<Cell>::PER_WORD;  // floats leave no registers for two
   int left = count;
   if (left >= STEP) {
     Part now, next;
     now.load(p, cells);
-#pragma unroll 2
+#pragma unroll TURNS
     for (; left >= STEP; left -= STEP) {
       const int on = left >= 2 * STEP ? STEP : 0;
       p += on * M / 4, cells += on * STRIDE;

@@ -25,7 +25,7 @@ extern "C" __global__ void quantize(signed char* codes, float* scales, float* su
     for (int i = 0; i < BLOCK; i++) top = max(top, (int)(__float_as_uint(x[b * BLOCK + i]) & 0x7fffffffu));
     scales[b] = __fdiv_rn(__int_as_float(top), 127.0f);
     for (int i = 0; i < BLOCK; i++) {
-      const int code = quantized_code(x[b * BLOCK + i], scales[b]);
+      const int code = divided_code(x[b * BLOCK + i], scales[b]);
       codes[b * BLOCK + i] = (signed char)code;
       total += code;
     }

@@ -218,25 +218,9 @@ def test_a_position_outside_the_cache_is_passed_over(device: Device) -> None:
             assert results[name].tobytes() == tensors[name].tobytes()
 
 
-@pytest.fixture(scope="module")
-def large() -> Iterator[HostDevice]:
-    """A host device with room for whole splits."""
-    opened = HostDevice(shared_limit=227 * 1024)
-    yield opened
-    opened.close()
-
-
-@pytest.mark.parametrize("grid_limit", GRIDS)
-@pytest.mark.parametrize("position", [0, 63, 64, 136, 255, 256, 700, 1023])
-@pytest.mark.parametrize("sizes", [(4, 2, 128), (2, 1, 96), (1, 1, 32), (5, 1, 64)], ids=str)
-def test_whole_splits(
-    large: HostDevice,
-    sizes: tuple[int, int, int],
-    position: int,
-    grid_limit: int | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    heads, kv_heads, head_dim = sizes
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostDevice]:
+    """A host device with room for whole splits. All that is launched on it must be the kernel that uses that."""
     kernels, launch = set[str](), HostStream.launch
 
     def note(stream: HostStream, module: str, kernel: str, **options: Any) -> None:
@@ -244,9 +228,24 @@ def test_whole_splits(
         launch(stream, module, kernel, **options)
 
     monkeypatch.setattr(HostStream, "launch", note)
-    case = Case(heads=heads, kv_heads=kv_heads, head_dim=head_dim, position=position)
-    _check(large, case, grid_limit=grid_limit)
+    opened = HostDevice(shared_limit=227 * 1024, multiprocessors=16)
+    yield opened
+    opened.close()
     assert kernels == {"attention_step_f16_128_whole"}
+
+
+@pytest.mark.parametrize("grid_limit", GRIDS)
+@pytest.mark.parametrize("position", [0, 63, 64, 136, 255, 256, 700, 1023])
+@pytest.mark.parametrize("sizes", [(8, 2, 128), (2, 1, 96), (1, 1, 32), (5, 1, 64)], ids=str)
+def test_whole_splits(whole: HostDevice, sizes: tuple[int, int, int], position: int, grid_limit: int | None) -> None:
+    heads, kv_heads, head_dim = sizes
+    case = Case(heads=heads, kv_heads=kv_heads, head_dim=head_dim, position=position)
+    _check(whole, case, grid_limit=grid_limit)
+
+
+@pytest.mark.parametrize("position", [16 * 256 - 1, 16 * 256, 17 * 256 + 3])
+def test_batches_of_whole_splits(whole: HostDevice, position: int) -> None:
+    _check(whole, Case(heads=2, kv_heads=1, head_dim=32, position=position))
 
 
 def test_schedules(host_variant: HostDevice) -> None:

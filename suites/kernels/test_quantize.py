@@ -57,6 +57,17 @@ def test_ties_round_to_even(device: Device) -> None:
     assert expected.codes[0, 2] == -88  # -88.5
 
 
+def test_beside_halves(device: Device) -> None:
+    """Values within a few units in the last place of a half of their scale, whatever the scale."""
+    rng = np.random.default_rng(5)
+    top = (rng.uniform(1, 2, (400, 1)) * 2.0 ** rng.integers(-90, 90, (400, 1))).astype(np.float32)
+    scale = (top / np.float32(127)).astype(np.float64)
+    halves = ((rng.integers(-127, 127, (400, 32)) + 0.5) * scale).astype(np.float32)
+    x = (halves.view(np.int32) + rng.integers(-3, 4, halves.shape, dtype=np.int32)).view(np.float32)
+    x[:, 9:10] = top
+    _check(device, x, "quantize beside halves")
+
+
 @pytest.mark.parametrize("top", [1, 62, 63, 64, 65, 95, 126, 127, 190, 191, 2**20])
 def test_the_smallest_scales(device: Device, top: int) -> None:
     """Subnormal maxima, in units of 2^-149: the scale is 0 up to 63 of them, and may ask for a code past 127."""
