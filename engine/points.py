@@ -161,7 +161,7 @@ class Namer:
     def _find_rows(self, name: str, inputs: Sequence[Buffer], out: Buffer) -> None:
         """A step begins with the embedding of all its rows; its head may be that of the last ones only."""
         if name == "embedding":
-            self._stream_start = out.ptr
+            self._stream_start, self._head_first = out.ptr, 0
         x = next((buffer for buffer in inputs if buffer.name == "x"), None)
         if x is not None and name.startswith("output_norm"):
             self._head_first = (x.ptr - self._stream_start) // (x.nbytes // x.shape[0])

@@ -14,6 +14,7 @@ from engine.engaged import Engagements, Tally, steps_taken
 from engine.families import qwen3, qwen3_fused
 from engine.families.qwen3 import Tap, no_tap
 from engine.launch_log import LaunchLog, LoggedGraph
+from engine.ops.activations import Activations
 from engine.ops.advance import advance
 from engine.ops.argmax import argmax, parts
 from engine.tape import Tape
@@ -285,8 +286,8 @@ class Session:
     def _region(self, rows: int) -> None:
         """Layers, final norm, head."""
         fused = self._fuses(rows)
-        self._layers(rows, fused=fused)
-        self._head(0, rows, fused=fused)
+        normed = self._layers(rows, fused=fused)
+        self._head(0, rows, fused=fused, normed=normed)
 
     def _fuses(self, rows: int) -> bool:
         """Whether a pass of `rows` rows takes the kernels that do several operations in one."""
@@ -294,16 +295,17 @@ class Session:
         asked = self.toggles.fused == "on" and self.toggles.matmul in paths
         return asked and self.tap is no_tap
 
-    def _layers(self, rows: int, *, fused: bool) -> None:
+    def _layers(self, rows: int, *, fused: bool) -> Activations | None:
+        """What the head multiplies, where the last layer has made it."""
         if fused:
-            qwen3_fused.region(self._stream, self._weights, self._buffers, rows)
-            return
+            return qwen3_fused.region(self._stream, self._weights, self._buffers, rows)
         path = self.toggles.matmul
         qwen3.region(self._stream, self._weights, self._buffers, rows, path=path, tap=self.tap)
+        return None
 
-    def _head(self, first: int, rows: int, *, fused: bool) -> None:
+    def _head(self, first: int, rows: int, *, fused: bool, normed: Activations | None) -> None:
         if fused:
-            qwen3_fused.head(self._stream, self._weights, self._buffers, first, rows)
+            qwen3_fused.head(self._stream, self._weights, self._buffers, first, rows, normed=normed)
             return
         path = self.toggles.matmul
         qwen3.head(self._stream, self._weights, self._buffers, first, rows, path=path, tap=self.tap)
@@ -333,13 +335,13 @@ class Session:
         self._buffers.position.write(np.array([self._length], np.int32))
         qwen3.prefix(self._stream, self._weights, self._buffers, rows, tap=self.tap)
         fused = self._fuses(rows)
-        self._layers(rows, fused=fused)
+        normed = self._layers(rows, fused=fused)
         self._length += rows
         self._tally.batched(rows, steps_taken(self._stream) - steps)
         pieces: list[Logits] = []
         for first in range(rows - logits_of, rows, self.limits.logit_rows):
             count = min(self.limits.logit_rows, rows - first)
-            self._head(first, count, fused=fused)
+            self._head(first, count, fused=fused, normed=normed)
             pieces.append(self._read_logits(count))
         return pieces
 

@@ -34,8 +34,11 @@ from engine.ops.swiglu_quantize import swiglu_quantize
 from engine.weights import Weight
 
 
-def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
-    """All layers for `rows` rows at positions `b.position` onward: b.x in, b.x out, keys and values appended."""
+def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> Activations | None:
+    """All layers for `rows` rows at positions `b.position` onward: b.x in, b.x out, keys and values appended.
+
+    Of one row the last layer leaves what `head` multiplies, too; of several the head may want fewer: None.
+    """
     x, q, k, v = (buffer.rows(0, rows) for buffer in (b.x, b.q, b.k, b.v))
     spec = w.spec
     a = _normed(stream, b, x, _attention_norm(w.layers[0]), eps=spec.eps)
@@ -59,14 +62,16 @@ def region(stream: Stream, w: Weights, b: Buffers, rows: int) -> None:
         a = _gated(stream, b, a, layer, rows)
         if i + 1 < len(w.layers):
             a = _residual(stream, b, a, layer.ffn_down, x, _attention_norm(w.layers[i + 1]), eps=spec.eps)
-        else:  # the head may take fewer rows
+        elif rows == 1:
+            return _residual(stream, b, a, layer.ffn_down, x, _head_norm(w), eps=spec.eps)
+        else:
             _products(stream, b, a, (Product(weight=layer.ffn_down, out=x, added=x),))
+    return None
 
 
-def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int) -> None:
-    """Logits of the rows first .. first + rows - 1 of b.x, into the first rows of b.logits."""
-    norm = NextNorm(weight=w.output_norm, consumers=(w.output,))
-    a = _normed(stream, b, b.x.rows(first, first + rows), norm, eps=w.spec.eps)
+def head(stream: Stream, w: Weights, b: Buffers, first: int, rows: int, *, normed: Activations | None = None) -> None:
+    """Logits of the rows first .. first + rows - 1 of b.x, into the first rows of b.logits. normed: from region."""
+    a = normed or _normed(stream, b, b.x.rows(first, first + rows), _head_norm(w), eps=w.spec.eps)
     _products(stream, b, a, (Product(weight=w.output, out=b.logits.rows(0, rows)),))
 
 
@@ -84,6 +89,10 @@ class NextNorm:
 
 def _attention_norm(layer: Layer) -> NextNorm:
     return NextNorm(weight=layer.attn_norm, consumers=(layer.attn_q, layer.attn_k, layer.attn_v))
+
+
+def _head_norm(w: Weights) -> NextNorm:
+    return NextNorm(weight=w.output_norm, consumers=(w.output,))
 
 
 def _residual(

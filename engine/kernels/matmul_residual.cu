@@ -12,7 +12,7 @@ template <class Op> struct Residual {
   using First = Op;
   using Last = Op;
   struct Total {  // of an output in each lane
-    float sum, added, gain;
+    float sum[1], added, gain;
   };
   float* x;
   signed char* codes;                // (padded,)
@@ -32,10 +32,10 @@ template <class Op> struct Residual {
     total.gain = gains[output(item)];
   }
   template <class Sums> __device__ __forceinline__ void fold(Total& total, const Sums& sums, int chunks) const {
-    fold_strips(total.sum, sums, 0, 2, chunks);
+    fold_strips(total.sum, sums, 2, chunks);
   }
   __device__ __forceinline__ void finish(int item, int, const Total& total) const {
-    const float y = __fadd_rn(total.sum, total.added);
+    const float y = __fadd_rn(total.sum[0], total.added);
     x[output(item)] = y;
     put(item, quantize_value(__fmul_rn(y, total.gain)));
     const float square = warp_sum(__fmul_rn(y, y));

@@ -12,7 +12,7 @@ template <class Op> struct GateUp {
   using First = Op;
   using Last = Op;
   struct Total {
-    float gate, up;
+    float sums[2];  // of gate, of up
   };
   signed char* codes;  // (rows, padded)
   float *scales, *sums;  // (rows, padded / 32)
@@ -25,11 +25,10 @@ template <class Op> struct GateUp {
   __device__ __forceinline__ Strip strip(int item, int s) const { return {s < 2 ? gate : up, unit_of(item, bands), s % 2}; }
   __device__ __forceinline__ void begin(int, int, Total&) const {}
   template <class Sums> __device__ __forceinline__ void fold(Total& total, const Sums& sums, int chunks) const {
-    fold_strips(total.gate, sums, 0, 2, chunks);
-    fold_strips(total.up, sums, 2, 2, chunks);
+    fold_strips(total.sums, sums, 2, chunks);
   }
   __device__ __forceinline__ void finish(int item, int row, const Total& total) const {
-    put(row, unit_of(item, bands), quantize_value(gated(total.gate, total.up)));
+    put(row, unit_of(item, bands), quantize_value(gated(total.sums[0], total.sums[1])));
   }
   __device__ __forceinline__ void put(int row, int block, const QuantizedValue& q) const {
     const long long at = (long long)row * (padded / BLOCK) + block;

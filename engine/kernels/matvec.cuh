@@ -257,12 +257,17 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   }
 }
 
-// Folds the sums of chunks of a strip from `first` on, or of two: lanes 0 .. 15 the first, the others the second.
-template <class Sums>
-__device__ __forceinline__ void fold_strips(float& total, const Sums& sums, int first, int strips, int chunks) {
-  const int lane = threadIdx.x % 32;
-  if (lane >= strips * STRIP_ROWS) return;
-  const float* sum = sums.strip(first + lane / STRIP_ROWS) + lane % STRIP_ROWS;
-#pragma unroll 8
-  for (int chunk = 0; chunk < chunks; chunk++) total = __fadd_rn(total, sum[chunk * sums.CHUNK_PITCH]);
+// Folds the sums of chunks of two strips, or of one, into a total: lanes 0 .. 15 the first, the others the second. Several
+// pairs side by side. What is added next is on its way long before: nothing else is done meanwhile.
+template <int PAIRS, class Sums>
+__device__ __forceinline__ void fold_strips(float (&totals)[PAIRS], const Sums& sums, int strips, int chunks) {
+  const int lane = threadIdx.x % 32, strip = lane / STRIP_ROWS;
+  if (strip >= strips) return;
+  const float* sum[PAIRS];
+#pragma unroll
+  for (int p = 0; p < PAIRS; p++) sum[p] = sums.strip(2 * p + strip) + lane % STRIP_ROWS;
+#pragma unroll 32 / PAIRS
+  for (int chunk = 0; chunk < chunks; chunk++)
+#pragma unroll
+    for (int p = 0; p < PAIRS; p++) totals[p] = __fadd_rn(totals[p], sum[p][chunk * sums.CHUNK_PITCH]);
 }

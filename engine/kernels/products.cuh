@@ -19,7 +19,7 @@ template <class First_, class Last_> struct Products {
   using First = First_;
   using Last = Last_;
   struct Total {  // of an output in each lane
-    float sum, added;
+    float sum[1], added;
   };
   Product a, b, c;
   int bands, strips;
@@ -55,12 +55,12 @@ template <class First_, class Last_> struct Products {
     if (p.added && has(item)) total.added = p.added[(long long)row * p.stride + output(item)];
   }
   template <class Sums> __device__ __forceinline__ void fold(Total& total, const Sums& sums, int chunks) const {
-    fold_strips(total.sum, sums, 0, strips, chunks);
+    fold_strips(total.sum, sums, strips, chunks);
   }
   __device__ __forceinline__ void finish(int item, int row, const Total& total) const {
     const Product p = of(item);
     if (has(item))
-      p.y[(long long)row * p.outputs + output(item)] = p.added ? __fadd_rn(total.sum, total.added) : total.sum;
+      p.y[(long long)row * p.outputs + output(item)] = p.added ? __fadd_rn(total.sum[0], total.added) : total.sum[0];
   }
 };
 

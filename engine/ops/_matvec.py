@@ -51,14 +51,15 @@ def geometry(
 ) -> Geometry:
     """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each.
 
-    large: for a kernel that takes any number of warps. A multiprocessor then is one block of twice as many, where it
-    has the shared memory for all columns.
+    large: for a kernel that takes any number of warps. A multiprocessor then is a block of two or three times as many,
+    where it has the shared memory for all columns.
     """
     blocks(items)  # refuses more than a kernel can count
     multiprocessors, all_steps = stream.device.multiprocessors, -(-cols // STEP_COLS)
-    whole = _shared(types, all_steps, strips=strips, warps=2 * WARPS)
-    if large and whole <= stream.device.shared_limit:
-        warps, resident, steps, shared = 2 * WARPS, 1, all_steps, whole
+    most = _large_warps(types, all_steps, strips)
+    if large and _shared(types, all_steps, strips=strips, warps=most) <= stream.device.shared_limit:
+        warps, resident, steps = most, 1, all_steps
+        shared = _shared(types, steps, strips=strips, warps=warps)
     else:
         warps, resident, steps = WARPS, BLOCKS, all_steps
         while (shared := _shared(types, steps, strips=strips, warps=warps)) > SHARED:
@@ -70,6 +71,13 @@ def geometry(
         strips=strips,
         span=int32(op, "span", steps * STEP_COLS),
     )
+
+
+def _large_warps(types: Sequence[str], steps: int, strips: int) -> int:
+    """Three times the warps where a warp then has fewer steps and its registers allow it, else twice."""
+    rounds = {times: -(-steps * strips // (times * WARPS)) for times in (2, 3)}
+    few_registers = max(map(step_bytes, types)) <= 3360
+    return (3 if few_registers and rounds[3] < rounds[2] else 2) * WARPS
 
 
 def _shared(types: Sequence[str], steps: int, *, strips: int, warps: int) -> int:
