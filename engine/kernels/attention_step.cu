@@ -1,5 +1,5 @@
 // The attention part of a step of one row: from q, k and v to the input of the output projection, in one launch.
-// Formula:  NUMERICS 4 with 32 chains, 8 and 9 for the heads of the step, then 10, then 5
+// Formula:  NUMERICS 4 (qk_norm), 8 and 9 for the heads of the step, then 10, then 5
 // Grid:     one item per split of 256 keys, key head and up to 4 of its queries, or per split and query while those are
 //           few; 256 threads. Only splits with a visible key: the position is read on the device.
 // Overlap:  position, tables, weights and the cells of earlier positions are settled (the embedding of a pass sees to

@@ -1,5 +1,5 @@
 // qk_norm and rope of new queries and keys; the keys and their values go into the cache.
-// Formula:  NUMERICS 4 with 32 chains, 8 and 9
+// Formula:  NUMERICS 4 (qk_norm), 8 and 9
 // Grid:     one item per head of q, of k and of v of a row, one warp each; 8 warps per block.
 // Order:    lane l folds x_l, x_(l+32), ...; a tree over the lanes.
 // Rounding: those of qk_norm and rope; once into a float16 cache.

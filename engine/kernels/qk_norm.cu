@@ -1,5 +1,5 @@
 // Scales each head of each row to unit root mean square, then by weight.
-// Formula:  NUMERICS 4 with 32 chains
+// Formula:  NUMERICS 4: y_i = x_i * (1 / sqrt(mean of x^2 + eps)) * weight_i
 // Grid:     one item per head of a row, one warp each; 8 warps per block.
 // Order:    lane l folds x_l, x_(l+32), ...; a tree over the lanes.
 // Rounding: every operation of the sum, mean, sum with eps, root, reciprocal; two products per element.

@@ -19,6 +19,7 @@ from harness.adapters.vouched import Kept, Vouched
 from harness.compare import Comparison, compare, joined
 from harness.errors import BadCall
 from reference.forms import EXACT
+from reference.ops.activations import Activations, activations
 from reference.spec.model import Model, Tensor
 from reference.spec.rope_table import rope_table
 
@@ -126,20 +127,19 @@ class OpByOp(Shown):
         match name:
             case "embedding":
                 return rows, EXACT.embedding(self._tokens[self._sampled], self._model.tensor("token_embd.weight"))
-            case "attn_norm" | "ffn_norm":
-                return rows, self._norm(self._residual, f"blk.{layer}.{name}.weight")
-            case "output_norm":
-                return rows, self._norm(self._residual, "output_norm.weight")
+            case "attn_norm" | "ffn_norm" | "output_norm":
+                x, weight = self._normed(name, layer)
+                return rows, EXACT.rms_norm(x, weight, eps=self._model.spec.eps)
             case "q" | "k" | "v":
-                return self._projection(rows, "attn_norm", f"blk.{layer}.attn_{name}")
+                return self._projection(rows, "attn_norm", layer, f"attn_{name}")
             case "attn_output":
-                return self._projection(rows, "attention", f"blk.{layer}.attn_output")
+                return self._projection(rows, "attention", layer, name)
             case "gate" | "up":
-                return self._projection(rows, "ffn_norm", f"blk.{layer}.ffn_{name}")
+                return self._projection(rows, "ffn_norm", layer, f"ffn_{name}")
             case "down":
-                return self._projection(rows, "swiglu", f"blk.{layer}.ffn_down")
+                return self._projection(rows, "swiglu", layer, "ffn_down")
             case "logits":
-                return self._matmul(rows, "output_norm", self._model.head(), None)
+                return self._matmul(rows, "output_norm", layer, self._model.head(), None)
             case "q_norm" | "k_norm":
                 return rows, self._head_norm(name, layer)
             case "q_rope" | "k_rope":
@@ -157,19 +157,30 @@ class OpByOp(Shown):
     def _input(self, name: str) -> Array:
         return self._seen[name][self._sampled]
 
-    def _norm(self, x: Array, weight: str) -> Array:
-        eps = self._model.spec.eps
-        return EXACT.rms_norm(x[self._sampled], self._model.tensor(weight).float32(), eps=eps)
+    def _normed(self, name: str, layer: int) -> tuple[Array, Array]:
+        """What goes into the norm of this tap, and its weight."""
+        tensor = f"{name}.weight" if layer < 0 else f"blk.{layer}.{name}.weight"
+        return self._residual[self._sampled], self._model.tensor(tensor).float32()
 
-    def _projection(self, rows: Array, source: str, name: str) -> tuple[Array, Array]:
+    def _projection(self, rows: Array, source: str, layer: int, name: str) -> tuple[Array, Array]:
+        name = f"blk.{layer}.{name}"
         bias = self._model.tensor(f"{name}.bias").float32() if f"{name}.bias" in self._model.file.tensors else None
-        return self._matmul(rows, source, self._model.tensor(f"{name}.weight"), bias)
+        return self._matmul(rows, source, layer, self._model.tensor(f"{name}.weight"), bias)
 
-    def _matmul(self, rows: Array, source: str, weight: Tensor, bias: Array | None) -> tuple[Array, Array]:
+    def _matmul(self, rows: Array, source: str, layer: int, weight: Tensor, bias: Array | None) -> tuple[Array, Array]:
         outputs = sampled_outputs(weight.shape[0], weight.name)
         part = replace(weight, shape=(len(outputs), weight.shape[1]), data=weight.data[outputs])
-        product = EXACT.matmul(EXACT.activations(self._input(source), part), part)
+        product = EXACT.matmul(self._activations(source, layer, part), part)
         return rows[:, outputs], product if bias is None else EXACT.add(product, bias[outputs])
+
+    def _activations(self, source: str, layer: int, weight: Tensor) -> Activations:
+        """The 8-bit form of a normed input is made of what goes into the norm, which the norm's tap stands behind."""
+        values = self._input(source)
+        if not source.endswith("_norm"):
+            return EXACT.activations(values, weight)
+        x, gain = self._normed(source, layer)
+        eps = self._model.spec.eps
+        return activations(values, (weight,), quantized=lambda: EXACT.rms_norm_quantize(x, gain, eps=eps))
 
     def _head_norm(self, name: str, layer: int) -> Array:
         spec = self._model.spec

@@ -81,7 +81,7 @@ def check_kernel(
       zeroulp check-kernel --list
       zeroulp check-kernel --op rms_norm --show
       zeroulp check-kernel my.cu --op rms_norm --entry my_rms_norm --grids 1,3,500
-      zeroulp check-kernel my.cu --op rms_norm --entry my_rms_norm --against ideal --ulps 4 --check
+      zeroulp check-kernel my.cu --op rms_norm --entry my_rms_norm --against ideal --nmse 1e-9 --check
       zeroulp check-kernel my.cu --op swiglu --args out,gate,up,int64:rows*ff --grid "ceil(rows * ff, 1024)"
 
     Exit codes: 0 every case passed, 1 one did not, 2 it does not compile, cannot be launched, or hangs; or a bad call.

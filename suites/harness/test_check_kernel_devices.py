@@ -14,7 +14,7 @@ from suites.status import not_applicable
 RMS_NORM = Path(__file__).parents[2] / "examples" / "rms_norm.cu"
 PLAIN = Path(__file__).with_name("plain.cu")
 WRONG = {
-    "rms_norm": ("chain = __fmaf_rn(in[i], in[i], chain);", "chain = __fadd_rn(__fmul_rn(in[i], in[i]), chain);"),
+    "rms_norm": ("__fdiv_rn(sum, __int2float_rn(dim))", "__fmul_rn(sum, __fdiv_rn(1.0f, __int2float_rn(dim)))"),
     "rope": ("__fmaf_rn(x[i], c, -__fmul_rn(x[i + pairs], s))", "__fsub_rn(__fmul_rn(x[i], c), x[i + pairs] * s)"),
 }
 

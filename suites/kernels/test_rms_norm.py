@@ -35,6 +35,12 @@ def test_shapes(device: Device, rows: int, dim: int, grid_limit: int | None) -> 
     assert_same(got, oracle.exact(x, weight, eps=EPS), f"rms_norm ({rows}, {dim})")
 
 
+def test_the_order_of_the_sum(device: Device) -> None:
+    """Five blocks a chain; in a single row another order may round to the same scale, in all of many it does not."""
+    x, weight = values("x", 24, 5120), values("weight", 5120)
+    assert_same(_normed(device, x, weight), oracle.exact(x, weight, eps=EPS), "rms_norm of 24 rows")
+
+
 @pytest.mark.parametrize("eps", [1e-6, 0.0, 0.5])
 @pytest.mark.parametrize("kind", KINDS)
 def test_values(device: Device, kind: Kind, eps: float) -> None:
@@ -50,6 +56,16 @@ def test_a_nan_weight_reaches_its_column_only(device: Device) -> None:
     got = _normed(device, x, weight)
     assert np.isnan(got[:, 17]).all()
     assert np.isfinite(np.delete(got, 17, axis=1)).all()
+
+
+def test_a_product_with_the_weight_that_overflows(device: Device) -> None:
+    """Infinite where the squares are finite, NaN where they overflow as well: the scale comes last."""
+    x, weight = np.full((2, 300), 1e18, np.float32), np.ones(300, np.float32)
+    x[1] *= np.float32(100)
+    weight[40] = 1e25
+    got = _normed(device, x, weight)
+    assert_same(got, oracle.exact(x, weight, eps=EPS), "rms_norm past the largest float")
+    assert np.isinf(got[0]).sum() == np.isnan(got[1]).sum() == 1
 
 
 def test_in_place(device: Device) -> None:

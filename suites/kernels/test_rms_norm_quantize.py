@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from engine.device import Device, LaunchError
@@ -41,6 +42,11 @@ def test_many_rows(device: Device, shape: tuple[int, int], grid_limit: int | Non
     _check(device, values("x", *shape), values("weight", shape[1]), grid_limit=grid_limit)
 
 
+def test_the_order_of_the_sum(device: Device) -> None:
+    """Five blocks a chain; in a single row another order may round to the same scale, in all of many it does not."""
+    _check(device, values("x", 24, 5120), values("weight", 5120))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_of_many_rows(device: Device, kind: Kind) -> None:
     _check(device, values("x", MANY, 352, kind=kind), values("weight", 352))
@@ -49,6 +55,15 @@ def test_values_of_many_rows(device: Device, kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_values(device: Device, kind: Kind) -> None:
     _check(device, values("x", 3, 352, kind=kind), values("weight", 352))
+
+
+def test_what_overflows(device: Device) -> None:
+    """The squares of a row, its product with a weight, both, and only the sums of its codes."""
+    x, weight = np.ones((4, 352), np.float32), np.ones(352, np.float32)
+    weight[40] = 1e25
+    x *= np.array([[1e20], [1e18], [1e15], [1]], np.float32)
+    x[3, 64:96] = np.finfo(np.float32).max
+    _check(device, x, weight)
 
 
 @pytest.mark.parametrize("rows", [3, MANY])

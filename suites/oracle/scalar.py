@@ -76,19 +76,46 @@ def exp(x: float) -> float:
     return math.ldexp(p, int(n))
 
 
-def norm(x: Numbers, weight: Numbers, eps: float, chains: int) -> list[float]:
-    """Section 4, one row."""
-    n = len(x)
-    s = [0.0] * chains
-    for t in range(chains):
-        for i in range(t, n, chains):
-            s[t] = fma(x[i], x[i], s[t])
+def tree(lanes: Numbers) -> float:
+    """Section 4, the sum of 32 values."""
+    s = list(lanes)
     for m in (16, 8, 4, 2, 1):
-        s = [add(s[t], s[t ^ m]) for t in range(chains)]
-    total = s[0]
-    for w in range(1, chains // 32):
-        total = add(total, s[32 * w])
-    scale = div(1.0, sqrt(add(div(total, float(n)), eps)))
+        s = [add(s[t], s[t ^ m]) for t in range(32)]
+    (total,) = set(s)  # every lane ends on the same sum
+    return total
+
+
+def squares_by_blocks(x: Numbers) -> float:
+    """Section 4, rms_norm: the sum of the squares of one row."""
+    s = [0.0] * 32
+    for b in range(-(-len(x) // 32)):
+        block = [mul(v, v) for v in x[32 * b : 32 * b + 32]]
+        s[b % 32] = add(s[b % 32], tree([*block, *[0.0] * (32 - len(block))]))
+    return tree(s)
+
+
+def squares_by_chains(x: Numbers) -> float:
+    """Section 4, qk_norm: the sum of the squares of one row."""
+    s = [0.0] * 32
+    for i, v in enumerate(x):
+        s[i % 32] = fma(v, v, s[i % 32])
+    return tree(s)
+
+
+def norm_scale(squares: float, n: int, eps: float) -> float:
+    """Section 4: of a row of n values."""
+    return div(1.0, sqrt(add(div(squares, float(n)), eps)))
+
+
+def rms_norm(x: Numbers, weight: Numbers, eps: float) -> list[float]:
+    """Section 4, one row."""
+    scale = norm_scale(squares_by_blocks(x), len(x), eps)
+    return [mul(mul(a, b), scale) for a, b in zip(x, weight, strict=True)]
+
+
+def qk_norm(x: Numbers, weight: Numbers, eps: float) -> list[float]:
+    """Section 4, one head."""
+    scale = norm_scale(squares_by_chains(x), len(x), eps)
     return [mul(mul(a, scale), b) for a, b in zip(x, weight, strict=True)]
 
 

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from reference.floats import F32, bits
-from reference.ops import matmul
+from reference.forms import EXACT, IDEAL
+from reference.ops import matmul, rms_norm_quantize
 from reference.ops.activations import Activations, activations
 from reference.ops.quantize import exact as quantize
 from reference.quant import HalvedBlocks, OffsetBlocks, ScaledBlocks, dequantize, q4_0, q4_k, q5_0, q5_k, q6_k, q8_0
@@ -158,14 +159,26 @@ def test_the_largest_integers_are_exact() -> None:
 def test_activations_are_quantized_for_those_that_need_it() -> None:
     x = tensors.random(2, 256, seed=12)
     f32, q8 = (tensors.tensor(name, tensors.random(2, 256, seed=13)) for name in ("F32", "Q8_0"))
-    assert activations(x, [f32], quantize=quantize).quantized is None
-    mixed = activations(x, [f32, q8], quantize=quantize)
+    assert activations(x, [f32], quantized=lambda: quantize(x)).quantized is None
+    mixed = activations(x, [f32, q8], quantized=lambda: quantize(x))
     assert mixed.quantized is not None
     assert (matmul.exact(mixed, f32) == matmul.exact(Activations(values=x), f32)).all()
     with pytest.raises(TypeError, match="quantised activations"):
         matmul.exact(Activations(values=x), q8)
     with pytest.raises(ValueError, match="256 activations, 512 weights"):
         matmul.exact(mixed, tensors.tensor("Q8_0", tensors.random(2, 512)))
+
+
+def test_a_normed_input_is_quantized_before_its_scale() -> None:
+    x, weight = tensors.random(3, 256, seed=14), tensors.random(256, seed=15)
+    f32, q8 = (tensors.tensor(name, tensors.random(2, 256, seed=16)) for name in ("F32", "Q8_0"))
+    mixed = EXACT.normed(x, weight, f32, q8, eps=1e-6)
+    assert (mixed.values == EXACT.rms_norm(x, weight, eps=1e-6)).all()
+    assert mixed.quantized is not None
+    assert (mixed.quantized.scales == rms_norm_quantize.exact(x, weight, eps=1e-6).scales).all()
+    assert (mixed.quantized.scales != quantize(mixed.values).scales).any(), "the two orders round differently"
+    assert EXACT.normed(x, weight, f32, eps=1e-6).quantized is None
+    assert IDEAL.normed(x, weight, f32, q8, eps=1e-6).quantized is None
 
 
 def test_a_matmul_refuses_the_weight_of_another() -> None:

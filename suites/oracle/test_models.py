@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from reference.families import qwen3
 from reference.floats import F32, Array, bits
 from reference.forms import EXACT, IDEAL, Form
+from reference.ops.quantize import Quantized
 from reference.spec.errors import BadInput
 from reference.spec.model import Model, Tensor, open_model
 from reference.synth import synth
@@ -86,13 +87,17 @@ def test_exact_is_within_its_bound_of_ideal(tiny: Models, quant: str, kv: str) -
     assert found >= LEAST * bound, f"rms error {found:.2e} is too small to be true"
 
 
-def _biased(x: Array, *, eps: float, weight: Array) -> Array:
-    return EXACT.rms_norm(x, weight, eps=eps) * np.float32(1.02)
+def _biased(x: Array, weight: Array, *, eps: float) -> Array:
+    return EXACT.rms_norm(x, weight * np.float32(1.02), eps=eps)
+
+
+def _biased_codes(x: Array, weight: Array, *, eps: float) -> Quantized | None:
+    return EXACT.rms_norm_quantize(x, weight * np.float32(1.02), eps=eps)
 
 
 def test_the_bound_sees_a_wrong_operation(tiny: Models) -> None:
     """A norm 2 % too large, which the head would show at once, is past the bound of every type."""
-    wrong = replace(EXACT, rms_norm=lambda x, weight, eps: _biased(x, eps=eps, weight=weight))
+    wrong = replace(EXACT, rms_norm=_biased, rms_norm_quantize=_biased_codes)
     for quant in ("F32", "Q4_K"):
         model = tiny(quant)
         tokens = _tokens(model, 48, seed=50)

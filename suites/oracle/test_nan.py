@@ -60,6 +60,18 @@ def test_norms(norm: object, form: str) -> None:
     assert np.isnan(op(random(3, 2, 96), weight, eps=EPS)[..., 5]).all()
 
 
+def test_a_norm_whose_product_with_the_weight_overflows() -> None:
+    x, weight = np.full((2, 96), 1e18, np.float32), np.ones(96, np.float32)
+    weight[40] = 1e25
+    x[1] *= np.float32(1e2)  # the squares overflow too
+    y = rms_norm.exact(x, weight, eps=EPS)
+    assert y[0, 40] == INF, "the scale comes last"
+    assert np.isnan(y[1, 40])
+    assert np.delete(y[0], 40) == pytest.approx(1, rel=1e-5)
+    assert not np.delete(y[1], 40).any()
+    assert qk_norm.exact(x[:1, None], weight, eps=EPS)[0, 0, 40] == pytest.approx(1e25, rel=1e-5)
+
+
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("type_name", tensors.TYPES)
 def test_matmul_in_x(type_name: str, value: float) -> None:

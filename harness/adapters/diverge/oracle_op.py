@@ -54,6 +54,10 @@ class Recorder:
         self._calls.clear()
         self._tapped.clear()
 
+    def last(self, op: str) -> Call:
+        """The youngest call of an operation."""
+        return next(call for call in reversed(self._calls.values()) if call.op == op)
+
     def made(self, value: Any) -> list[Call]:
         """The calls that led to a value from tapped ones, in order."""
         found: list[Call] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from harness.tape import Tape, TapePoint, build_tape
 from reference.families import qwen3
 from reference.floats import Array
 from reference.forms import EXACT, IDEAL, Form
-from reference.ops import tape
-from reference.ops.quantize import BLOCK
+from reference.ops import quantize, tape
+from reference.ops.quantize import BLOCK, Quantized
 
-QUANTIZED = ("attn_norm", "attention", "ffn_norm", "swiglu", "output_norm")  # taps that go into matmuls
+QUANTIZED = ("attention", "swiglu")  # taps that go into matmuls as they are
+NORMS = ("attn_norm", "ffn_norm", "output_norm")  # these are quantised before their scale
 
 Tap = Callable[[str, int, Array, int], None]  # name, layer, rows, position of the first
 
@@ -77,6 +78,13 @@ class OracleSide:
     ) -> None:
         """The script through a form; `extra` gets caches and 8-bit values besides, where a tap has made them."""
         model, ids = self.script.model, self.script.ids
+        normed: list[Quantized] = []  # of the norm that is tapped next, where a matmul asks for it
+
+        def norm_quantize(*args: Any, **named: Any) -> Quantized | None:
+            made = form.rms_norm_quantize(*args, **named)
+            normed[:] = [] if made is None else [made]
+            return made
+
         cache = qwen3.new_cache(model, len(ids), kv=self.kv, form=self.form)
         for position, tokens in self.script.passes():
 
@@ -86,14 +94,22 @@ class OracleSide:
                         written = whole[:, position : position + rows].swapaxes(0, 1).reshape(rows, -1)
                         extra(part, layer, written, position)
                 tap(name, layer, value.reshape(rows, -1), position)
-                if extra is not None and name in QUANTIZED and value.shape[-1] % BLOCK == 0:
-                    quantized = EXACT.quantize(value)
-                    for part in PARTS:
-                        extra(f"{name}.{part}", layer, padded(getattr(quantized, part), part), position)
+                if extra is not None:
+                    for eight_bit in _eight_bit(name, value, normed):
+                        for part in PARTS:
+                            extra(f"{name}.{part}", layer, padded(getattr(eight_bit, part), part), position)
                 if tapped is not None:
                     tapped(value)
 
-            qwen3.forward(model, tokens, cache, form=form, tap=see)
+            noting = replace(form, rms_norm_quantize=norm_quantize)
+            qwen3.forward(model, tokens, cache, form=noting, tap=see)
+
+
+def _eight_bit(name: str, value: Array, normed: list[Quantized]) -> list[Quantized]:
+    """The 8-bit form of a tap that has one; that of a norm is taken out of `normed`."""
+    if name in NORMS:
+        return [normed.pop()] if normed else []
+    return [quantize.exact(value)] if name in QUANTIZED and value.shape[-1] % BLOCK == 0 else []
 
 
 class _Look:
@@ -130,7 +146,9 @@ class _Look:
 
     def _keep(self, value: Array, row: int) -> None:
         calls = self._recorder.made(value)
-        if self._part:
+        if self._part and self._tap in NORMS:
+            calls = [self._recorder.last("rms_norm_quantize")]
+        elif self._part:
             calls = [Call(op="quantize", args=(value,), named={}, out=EXACT.quantize(value))]
         op = packed_op(self._side.form.name, calls, part=self._part, row=row)
         self._seen = Seen(row=row_of(calls[-1].out if self._part else value, self._part, row), op=op)

@@ -9,7 +9,7 @@ extern "C" __global__ void scale_add(float* out, const float* x, const float* y,
     out[i] = __fadd_rn(__fmul_rn(x[i], factor), y[i]);
 }
 
-// out[row] = sum of x[row, :] in the order of NUMERICS 4: chains of blockDim, butterflies, left fold. Any grid.
+// out[row] = sum of x[row, :]: chains of blockDim, a butterfly over each warp, the warps from the left. Any grid.
 extern "C" __global__ void row_sums(float* out, const float* x, int rows, int n) {
   __shared__ float part[32];
   const int t = threadIdx.x, warps = blockDim.x / 32;
