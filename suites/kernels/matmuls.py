@@ -76,7 +76,8 @@ class Case:
             assert_same_bits(self.run(path, grid_limit=grid_limit), self.expected, f"{what} {path}")
 
     def close(self) -> None:
-        buffers = vars(self.x).values() if isinstance(self.x, Quantized) else [self.x]
+        x = self.x
+        buffers = [x.codes, x.scales, x.sums] if isinstance(x, Quantized) else [x]
         for buffer in (self.weight.buffer, *buffers):
             self.device.free(buffer)
 

@@ -46,7 +46,8 @@ def _check(
     matmul_group(device.stream(grid_limit=grid_limit), quantized, products, ahead=ahead)
     for product, wanted in zip(products, expected, strict=True):
         assert_same_bits(product.out.read().view(np.float32), wanted, f"matmul_group {types} {cols} {added}")
-    buffers = [*vars(quantized).values(), *(p.out for p in products), *(p.weight.buffer for p in products)]
+    buffers = [quantized.codes, quantized.scales, quantized.sums]
+    buffers += [*(p.out for p in products), *(p.weight.buffer for p in products)]
     for buffer in [*buffers, *(p.added for p in products if p.added not in (None, p.out))]:
         device.free(buffer)
 

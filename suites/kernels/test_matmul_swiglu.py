@@ -34,7 +34,7 @@ def _check(
     matmul_swiglu(device.stream(grid_limit=grid_limit), quantized, *weights, out=Quantized(**out))
     got = {name: buffer.read() for name, buffer in out.items()}
     assert_same_quantized(got, expected, f"matmul_swiglu {types} {ff} {cols}")
-    for buffer in [*out.values(), *vars(quantized).values(), *(w.buffer for w in weights)]:
+    for buffer in [*out.values(), quantized.codes, quantized.scales, quantized.sums, *(w.buffer for w in weights)]:
         device.free(buffer)
 
 
