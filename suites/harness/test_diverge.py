@@ -206,7 +206,18 @@ def test_the_saved_op_gives_the_difference_again(bench: Bench, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "key", ["0.attn_norm", "1.q", "1.k_rope", "1.keys", "1.attention", "0.swiglu.codes", "1.down", "logits"]
+    "key",
+    [
+        "0.attn_norm",
+        "1.ffn_norm.scales",
+        "1.q",
+        "1.k_rope",
+        "1.keys",
+        "1.attention",
+        "0.swiglu.codes",
+        "1.down",
+        "logits",
+    ],
 )
 def test_any_op_of_either_side_runs_alone(bench: Bench, key: str) -> None:
     for text in (f"engine:{DIRECT}", "oracle"):

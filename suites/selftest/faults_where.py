@@ -41,6 +41,13 @@ WHERE_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_DIVERGE}test_a_wrong_bit_is_named[{{device}}-up-0-0-0]",),
     ),
     Fault(
+        name="the-oracles-tape-has-norms-quantised-behind-their-scale",
+        file="harness/adapters/diverge/oracle_side.py",
+        old="return [normed.pop()] if normed else []",
+        new="return [quantize.exact(value)]",
+        checks=(f"{_DIVERGE}test_a_second_replay_is_as_good_as_a_direct_launch[{{device}}]",),
+    ),
+    Fault(
         name="a-tap-that-a-side-lacks-is-equal",
         file="harness/divergence.py",
         old="if (key, position) not in own))",
