@@ -11,7 +11,6 @@
 template <class Op> struct Residual {
   using First = Op;
   using Last = Op;
-  static constexpr int TURNS = 1;  // of sums: a block has one item
   struct Total {  // of an output in each lane
     float sum[1], added, gain;
   };

@@ -11,7 +11,6 @@
 template <class Op> struct GateUp {
   using First = Op;
   using Last = Op;
-  static constexpr int TURNS = 1;  // of sums: three blocks have no room for two
   struct Total {
     float sums[2];  // of gate, of up
   };

@@ -27,7 +27,7 @@ struct Strip {
   int group, half;  // of 32 rows; which half of them
 };
 
-// `span` columns of one activation row, and the sums of chunks of one item, or of two by turns: [strip][chunk][row].
+// `span` columns of one activation row, and the sums of chunks of one item: [strip][chunk][row].
 struct MatvecStage {
   uint4* codes;
   float *scales, *sums, *partial;
@@ -222,7 +222,7 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
   if (ahead) pdl_launch_dependents();
   pdl_wait();
   if (!ahead) pdl_launch_dependents();  // not before: launches further behind would take the places of those that have work
-  int slot = 0, folder = 0, staged_row = -1, staged_first = 0, turn = 0;
+  int slot = 0, folder = 0, staged_row = -1, staged_first = 0;
   for (int item = blockIdx.x; item < work.items; item += gridDim.x) {
     typename Work::Total total = {};
     const int row = work.band(item);
@@ -230,21 +230,19 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
     for (int first = 0; first < steps; first += span_steps) {
       const int length = min(span_steps, steps - first), stride = STEP_CHUNKS * length + 1;
       const int ends = min(STEP_CHUNKS * length, chunks - STEP_CHUNKS * first);  // chunks of the span
-      float* sums = stage.partial + (turn & 1) * work.strips * (STEP_CHUNKS * span_steps + 1) * STRIP_ROWS;
-      const bool fills = row != staged_row || first != staged_first;
-      if (fills) {
+      if (row != staged_row || first != staged_first) {
         x.template fill<Work::First::MINIMA>(stage, row, STEP_CHUNKS * first * CHUNK_BLOCKS, ends * CHUNK_BLOCKS,
                                              32 * R::warps());
         staged_row = row;
         staged_first = first;
       }
-      if (fills || Work::TURNS == 1) __syncthreads();  // the activations are there, and the sums of the turn before used up
+      __syncthreads();  // the activations are there, and the sums of the span before used up
       for (int step = warp / work.strips; step < length; step += R::stride(work)) {
         const int chunk = step * STEP_CHUNKS + lane / STRIP_ROWS;
         ring.copies.template wait_all_but<R::DEPTH - 1>();
         __syncwarp();
         if (chunk < ends)
-          sums[(strip * stride + chunk) * STRIP_ROWS + lane % STRIP_ROWS] =
+          stage.partial[(strip * stride + chunk) * STRIP_ROWS + lane % STRIP_ROWS] =
               work.is_last(item) ? chunk_sum<typename Work::Last>(ring.slot(slot), stage, chunk)
                                  : chunk_sum<typename Work::First>(ring.slot(slot), stage, chunk);
         __syncwarp();  // all lanes are through with this slot
@@ -252,8 +250,7 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
         slot = slot + 1 == R::DEPTH ? 0 : slot + 1;
       }
       __syncthreads();
-      if (warp == folder) work.fold(total, StripSums{sums, stride}, ends);
-      if (Work::TURNS == 2) turn++;  // what is folded meanwhile is written again behind another barrier
+      if (warp == folder) work.fold(total, StripSums{stage.partial, stride}, ends);
     }
     if (warp == folder) work.finish(item, row, total);
     folder = folder + 1 == R::warps() ? 0 : folder + 1;

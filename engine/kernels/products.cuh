@@ -18,7 +18,6 @@ template <class A> static constexpr bool SAME<A, A> = true;
 template <class First_, class Last_> struct Products {
   using First = First_;
   using Last = Last_;
-  static constexpr int TURNS = 2;  // of sums: an item is folded while the next one is made
   struct Total {  // of an output in each lane
     float sum[1], added;
   };

@@ -115,4 +115,4 @@ def _cut(stream: Stream, op: str, weight: Weight, rows: int, cols: int, *, few: 
         return _few.geometry(stream, op, [weight.type], rows, cols, items=_few.items_of([weight.rows], rows))
     strips = strips_of(weight.rows, cols)
     items = -(-weight.rows // (strips * STRIP_ROWS)) * rows
-    return geometry(stream, op, [weight.type], cols, strips=strips, items=items, turns=2)
+    return geometry(stream, op, [weight.type], cols, strips=strips, items=items)

@@ -47,23 +47,22 @@ def strips_of(outputs: int, cols: int) -> int:
 
 
 def geometry(
-    stream: Stream, op: str, types: Sequence[str], cols: int, *, strips: int, items: int, turns: int,
-    large: bool = False,
-) -> Geometry:  # fmt: skip
+    stream: Stream, op: str, types: Sequence[str], cols: int, *, strips: int, items: int, large: bool = False
+) -> Geometry:
     """For weights of `types` and `cols` columns, pads included; `items` pieces of work of `strips` strips each.
 
-    turns: places for the sums of an item. large: for a kernel that takes any number of warps. A multiprocessor then is
-    one block of two or three times as many, where it has the shared memory for all columns.
+    large: for a kernel that takes any number of warps. A multiprocessor then is a block of two or three times as many,
+    where it has the shared memory for all columns.
     """
     blocks(items)  # refuses more than a kernel can count
     multiprocessors, all_steps = stream.device.multiprocessors, -(-cols // STEP_COLS)
     most = _large_warps(types, all_steps, strips)
-    if large and _shared(types, all_steps, strips=strips * turns, warps=most) <= stream.device.shared_limit:
+    if large and _shared(types, all_steps, strips=strips, warps=most) <= stream.device.shared_limit:
         warps, resident, steps = most, 1, all_steps
-        shared = _shared(types, steps, strips=strips * turns, warps=warps)
+        shared = _shared(types, steps, strips=strips, warps=warps)
     else:
         warps, resident, steps = WARPS, BLOCKS, all_steps
-        while (shared := _shared(types, steps, strips=strips * turns, warps=warps)) > SHARED:
+        while (shared := _shared(types, steps, strips=strips, warps=warps)) > SHARED:
             steps = (steps - 1) // WARPS * WARPS  # every warp has as many steps of each strip
     return Geometry(
         grid=max(1, min(items, resident * multiprocessors)),
@@ -82,7 +81,7 @@ def _large_warps(types: Sequence[str], steps: int, strips: int) -> int:
 
 
 def _shared(types: Sequence[str], steps: int, *, strips: int, warps: int) -> int:
-    """Bytes of a block that holds the activations of so many steps, and sums of so many strips."""
+    """Bytes of a block that holds the activations of so many steps."""
     ring = warps * min(map(depth, types)) * max(map(step_bytes, types))
     terms = 2 if MINIMA.intersection(types) else 1  # scales, and sums where a type has minima
     per_chunk = strips * STRIP_ROWS * 4  # bytes of the sums of chunks

@@ -111,4 +111,4 @@ def _cut(stream: Stream, weights: Sequence[Weight], rows: int, cols: int, *, few
         return _few.geometry(stream, OP, types, rows, cols, items=_few.items_of(outputs, rows))
     strips = strips_of(sum(outputs), cols)
     items = sum(-(-count // (strips * STRIP_ROWS)) for count in outputs)
-    return geometry(stream, OP, types, cols, strips=strips, items=items * rows, turns=2)
+    return geometry(stream, OP, types, cols, strips=strips, items=items * rows)

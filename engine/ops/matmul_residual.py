@@ -37,7 +37,7 @@ def matmul_residual(
     require(OP, "x", x, (1, weight.rows), np.float32)
     require(OP, "gains", gains, (weight.rows,), np.float32)
     require(OP, f"weight {weight.name}", weight.buffer, weight.layout.shape(weight.rows, weight.cols), np.uint8)
-    cut = geometry(stream, OP, [weight.type], width, strips=STRIPS, items=weight.rows // BLOCK, turns=1, large=True)
+    cut = geometry(stream, OP, [weight.type], width, strips=STRIPS, items=weight.rows // BLOCK, large=True)
     args = (
         x, out.codes, out.scales, out.sums, out.norm.squares, a.codes, a.scales, a.sums, weight.buffer, gains,
         int32(OP, "dim", weight.rows), int32(OP, "padded", out_width), int32(OP, "cols", width), cut.span,

@@ -39,7 +39,7 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
     if few:
         cut = _few.geometry(stream, op, [gate.type], rows, width, items={STRIPS: _few.bands(rows) * items})
     else:
-        cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items, turns=1)
+        cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items)
     args: list[KernelArgument] = [
         out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span,
     ]  # fmt: skip
