@@ -43,29 +43,35 @@ template <class Op> struct GateUp {
 
 // What lies past ff has no weights: a warp for each block of 32. After the pdl_wait of a skeleton.
 template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& work, int rows) {
-  const int pads = (work.padded - work.ff) / BLOCK * rows;
-  for (int pad = blockIdx.x * MATVEC_WARPS + threadIdx.x / 32; pad < pads; pad += gridDim.x * MATVEC_WARPS)
+  const int pads = (work.padded - work.ff) / BLOCK * rows, warps = blockDim.x / 32;
+  for (int pad = blockIdx.x * warps + threadIdx.x / 32; pad < pads; pad += gridDim.x * warps)
     work.put(pad % rows, work.ff / BLOCK + pad / rows, QuantizedValue{0, 0.0f, 0.0f});
 }
 
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
-// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see the skeleton.
-#define MATMUL_SWIGLU(kernel, skeleton, bands, Type, threads, resident)                                                    \
-  extern "C" __global__ void __launch_bounds__(threads, resident)                                                   \
-  kernel(signed char* codes, float* scales, float* sums, const signed char* x_codes, const float* x_scales,         \
-         const float* x_sums, const unsigned char* gate, const unsigned char* up, int rows, int cols, int ff,       \
-         int padded, int span) {                                                                                    \
-    DYN_SHARED(unsigned char, shared);                                                                              \
-    const GateUp<Type> work{codes, scales, sums, gate, up, bands, ff, padded};                                      \
-    skeleton(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                               \
-    put_pads(work, rows);                                                                                           \
+// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span, turns: see the skeleton.
+#define PARAMETERS                                                                                                     \
+  signed char *codes, float *scales, float *sums, const signed char *x_codes, const float *x_scales,                   \
+      const float *x_sums, const unsigned char *gate, const unsigned char *up, int rows, int cols, int ff, int padded, \
+      int span
+#define MATMUL_SWIGLU(name, Type)                                                                                      \
+  extern "C" __global__ void __launch_bounds__(MATVEC_THREADS, Step<Type>::RESIDENT)                                   \
+  matmul_swiglu_##name##_matvec(PARAMETERS) {                                                                          \
+    DYN_SHARED(unsigned char, shared);                                                                                 \
+    const GateUp<Type> work{codes, scales, sums, gate, up, rows, ff, padded};                                          \
+    matvec(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                    \
+    put_pads(work, rows);                                                                                              \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                                         \
+  matmul_swiglu_##name##_few(PARAMETERS, int turns) {                                                                  \
+    DYN_SHARED(unsigned char, shared);                                                                                 \
+    const GateUp<Type> work{codes, scales, sums, gate, up, few_bands(rows), ff, padded};                               \
+    few(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span, turns);                                \
+    put_pads(work, rows);                                                                                              \
   }
-#define MATMUL_SWIGLU_BOTH(name, Type)                                                         \
-  MATMUL_SWIGLU(matmul_swiglu_##name##_matvec, matvec, rows, Type, MATVEC_THREADS, Step<Type>::RESIDENT) \
-  MATMUL_SWIGLU(matmul_swiglu_##name##_few, few, few_bands(rows), Type, FEW_THREADS, 1)
-MATMUL_SWIGLU_BOTH(q8_0, Q8_0)
-MATMUL_SWIGLU_BOTH(q4_0, Q4_0)
-MATMUL_SWIGLU_BOTH(q5_0, Q5_0)
-MATMUL_SWIGLU_BOTH(q4_k, Q4_K)
-MATMUL_SWIGLU_BOTH(q5_k, Q5_K)
-MATMUL_SWIGLU_BOTH(q6_k, Q6_K)
+MATMUL_SWIGLU(q8_0, Q8_0)
+MATMUL_SWIGLU(q4_0, Q4_0)
+MATMUL_SWIGLU(q5_0, Q5_0)
+MATMUL_SWIGLU(q4_k, Q4_K)
+MATMUL_SWIGLU(q5_k, Q5_K)
+MATMUL_SWIGLU(q6_k, Q6_K)
