@@ -42,8 +42,8 @@ template <class Op> struct GateUp {
 };
 
 // What lies past ff has no weights: a warp for each block of 32. After the pdl_wait of a skeleton.
-template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& work, int rows) {
-  const int pads = (work.padded - work.ff) / BLOCK * rows, warps = blockDim.x / 32;
+template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& work, int rows, int warps) {
+  const int pads = (work.padded - work.ff) / BLOCK * rows;
   for (int pad = blockIdx.x * warps + threadIdx.x / 32; pad < pads; pad += gridDim.x * warps)
     work.put(pad % rows, work.ff / BLOCK + pad / rows, QuantizedValue{0, 0.0f, 0.0f});
 }
@@ -60,14 +60,14 @@ template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& w
     DYN_SHARED(unsigned char, shared);                                                                                 \
     const GateUp<Type> work{codes, scales, sums, gate, up, rows, ff, padded};                                          \
     matvec(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                    \
-    put_pads(work, rows);                                                                                              \
+    put_pads(work, rows, MATVEC_WARPS);                                                                                \
   }                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                                         \
   matmul_swiglu_##name##_few(PARAMETERS, int turns) {                                                                  \
     DYN_SHARED(unsigned char, shared);                                                                                 \
     const GateUp<Type> work{codes, scales, sums, gate, up, few_bands(rows), ff, padded};                               \
     few(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span, turns);                                \
-    put_pads(work, rows);                                                                                              \
+    put_pads(work, rows, blockDim.x / 32);                                                                             \
   }
 MATMUL_SWIGLU(q8_0, Q8_0)
 MATMUL_SWIGLU(q4_0, Q4_0)

@@ -151,7 +151,9 @@ template <class Work, int WARPS = MATVEC_WARPS, int MOST = 3, int OTHERS = 0> st
 
   static __device__ __forceinline__ int warps() { return WARPS ? WARPS : blockDim.x / 32; }
   // Steps of an item that the warps take at a time; there are 1, 2 or 4 strips.
-  static __device__ __forceinline__ int stride(const Work& work) { return warps() >> work.strips / 2; }
+  static __device__ __forceinline__ int stride(const Work& work) {
+    return WARPS ? WARPS / work.strips : warps() >> work.strips / 2;
+  }
   __device__ __forceinline__ unsigned char* slot(int i) const { return slots + i * BYTES; }
 
   // To the first step of this warp in an item, if there is such an item.

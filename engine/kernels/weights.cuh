@@ -28,12 +28,8 @@ __device__ __forceinline__ uint4 load_piece(const unsigned char* tile, int piece
 __device__ __forceinline__ unsigned word_of(const uint4& piece, int t) {
   return t == 0 ? piece.x : t == 1 ? piece.y : t == 2 ? piece.z : piece.w;
 }
+__device__ __forceinline__ int byte_of(unsigned word, int i) { return (int)((word >> (8 * i)) & 255u); }
 __device__ __forceinline__ int signed_byte_of(unsigned word, int i) { return (int)(signed char)(word >> (8 * i)); }
-
-// Byte i as a float: exact. 2^23 + byte has it in its last bits, which needs no conversion.
-__device__ __forceinline__ float byte_to_float(unsigned word, int i) {
-  return __fsub_rn(__uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440u + i)), 8388608.0f);
-}
 
 // Takes `offsets` off four bytes of 0 .. 127; bit 7 is set meanwhile, so that no byte borrows from the next.
 __device__ __forceinline__ unsigned subtract_bytes(unsigned bytes, unsigned offsets) {
@@ -155,7 +151,8 @@ template <int PIECES_> struct OffsetTile {
     const unsigned halves = header.words.x;
     const int c = block / CHUNK_BLOCKS, i = block % CHUNK_BLOCKS;
     const float d = half_to_float((unsigned short)halves), dmin = half_to_float((unsigned short)(halves >> 16));
-    return {__fmul_rn(d, byte_to_float(scales(header, c), i)), __fmul_rn(dmin, byte_to_float(minima(header, c), i))};
+    return {__fmul_rn(d, __int2float_rn(byte_of(scales(header, c), i))),
+            __fmul_rn(dmin, __int2float_rn(byte_of(minima(header, c), i)))};
   }
   // The nibbles of all blocks come first, then one piece of fifth bits for each chunk.
   static __device__ __forceinline__ int piece(int chunk, int i) {

@@ -156,11 +156,19 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}heads_append.py::test_values[{{device}}-normal-float32]",),
     ),
     Fault(
+        name="few-asks-for-more-room-than-there-is",
+        file="engine/ops/_few.py",
+        old="if shared <= limit:",
+        new="if shared <= 2 * limit:",
+        checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_of_any_width_find_room[{{device}}-Q4_K-products]",),
+    ),
+    Fault(
         name="few-forgets-the-room-of-the-sums",
         file="engine/ops/_few.py",
-        old="fixed + n * activations + 2 * sums <= SHARED",
-        new="fixed + n * activations <= SHARED",
-        checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_of_any_width_find_room[{{device}}-Q4_K-1]",),
+        old="return ring + most * (row + sums) + CHUNK",
+        new="return ring + most * row + CHUNK",
+        checks=(f"{_KERNELS}matmul_q4_k.py::test_bands[{{device}}]",),
+        host_only=True,
     ),
     Fault(
         name="few-pads-of-all-rows-go-to-the-first",
