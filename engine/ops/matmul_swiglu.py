@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.device import Stream
+from engine.device import KernelArgument, Stream
 from engine.ops import _few
 from engine.ops._matvec import Geometry, geometry
 from engine.ops.checks import int32, refuse, require
@@ -38,6 +38,8 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
         cut = _few.geometry(stream, op, [gate.type], rows, width, items={STRIPS: _few.bands(rows) * items})
     else:
         cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items)
-    args = (out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, *cut.arguments[1:])
+    args: list[KernelArgument] = [
+        out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, *cut.arguments[1:]
+    ]  # fmt: skip
     kernel = f"{op}_{gate.type.lower()}_{'few' if few else 'matvec'}"
     stream.launch(op, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)

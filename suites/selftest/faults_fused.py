@@ -179,14 +179,6 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_of_any_width_find_room[{{device}}-Q4_K-products]",),
     ),
     Fault(
-        name="few-forgets-the-room-of-the-sums",
-        file="engine/ops/_few.py",
-        old="return ring + most * (row + sums) + CHUNK",
-        new="return ring + most * row + CHUNK",
-        checks=(f"{_KERNELS}matmul_q4_k.py::test_bands[{{device}}]",),
-        host_only=True,
-    ),
-    Fault(
         name="few-pads-of-all-rows-go-to-the-first",
         file="engine/kernels/matmul_swiglu.cu",
         old="work.put(pad % rows, work.ff",
