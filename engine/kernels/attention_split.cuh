@@ -29,7 +29,7 @@ __device__ __forceinline__ ValuePieces load_values(const unsigned* words, int st
 
 // Pieces of its key that a thread loads at a time; two times as many are on their way.
 template <class Cell> struct KeyPieces {
-  static const int COUNT = Packed<Cell>::PER_WORD == 2 ? 8 : 6;
+  static const int COUNT = Packed<Cell>::PER_WORD == 2 ? 8 : 4;
   uint4 piece[COUNT];
 };
 
@@ -55,17 +55,14 @@ __device__ __forceinline__ void score(float (&s)[M], const float* q, const unsig
       if (first + u < pieces) {
         float k[cells];
         unpack_piece<Cell>(k, now.piece[u]);
+        const float4* fours = reinterpret_cast<const float4*>(q + (first + u) * cells * M);
 #pragma unroll
-        for (int e = 0; e < cells; e++) {
-          const float4* at = reinterpret_cast<const float4*>(q + ((first + u) * cells + e) * M);
-#pragma unroll
-          for (int i = 0; i < M; i += 4) {
-            const float4 qd = at[i / 4];
-            s[i] = __fmaf_rn(qd.x, k[e], s[i]);
-            s[i + 1] = __fmaf_rn(qd.y, k[e], s[i + 1]);
-            s[i + 2] = __fmaf_rn(qd.z, k[e], s[i + 2]);
-            s[i + 3] = __fmaf_rn(qd.w, k[e], s[i + 3]);
-          }
+        for (int f = 0; f < cells * M; f += 4) {  // [cell][query]
+          const float4 qd = fours[f / 4];
+          s[f % M] = __fmaf_rn(qd.x, k[f / M], s[f % M]);
+          s[(f + 1) % M] = __fmaf_rn(qd.y, k[(f + 1) / M], s[(f + 1) % M]);
+          s[(f + 2) % M] = __fmaf_rn(qd.z, k[(f + 2) / M], s[(f + 2) % M]);
+          s[(f + 3) % M] = __fmaf_rn(qd.w, k[(f + 3) / M], s[(f + 3) % M]);
         }
       }
     }
@@ -84,14 +81,11 @@ __device__ __forceinline__ float exponentiate(float* p, int visible) {
   return top;
 }
 
-// Folds `count` keys from `base` on, whose values lie at the start of shared.values, into o. Keys below `all` are seen
-// by all queries.
-template <class Cell, int M>
-__device__ __forceinline__ void fold_values(float (&o)[M], const SplitShared<M>& shared, int base, int count, int all,
-                                            int d, int head_dim) {
-  const Cell* values = reinterpret_cast<const Cell*>(shared.values);
-  for (int j = 0; j < count; j += 4) {  // what the last four read past `count` is defined and not used
-    float v[4], p[M][4];
+// p_j of M queries and the values of four keys from `base + j` on, of which j is the first in shared.values.
+template <class Cell, int M> struct FourKeys {
+  float v[4], p[M][4];
+  __device__ __forceinline__ FourKeys(const SplitShared<M>& shared, int base, int j, int d, int head_dim) {
+    const Cell* values = reinterpret_cast<const Cell*>(shared.values);
 #pragma unroll
     for (int u = 0; u < 4; u++) v[u] = value_of(values[(j + u) * head_dim + d]);
 #pragma unroll
@@ -99,18 +93,31 @@ __device__ __forceinline__ void fold_values(float (&o)[M], const SplitShared<M>&
       const float4 four = *reinterpret_cast<const float4*>(shared.p + i * P_STRIDE + base + j);
       p[i][0] = four.x, p[i][1] = four.y, p[i][2] = four.z, p[i][3] = four.w;
     }
-    if (base + j + 4 <= all) {
+  }
+};
+
+// Folds `count` keys from `base` on, whose values lie at the start of shared.values, into o. Keys below `all` are seen
+// by all queries.
+template <class Cell, int M>
+__device__ __forceinline__ void fold_values(float (&o)[M], const SplitShared<M>& shared, int base, int count, int all, int d,
+                                            int head_dim) {
+  const int whole = min(count, all - base);
+  int j = 0;
+#pragma unroll(M > 2 ? 1 : 4)  // few chains wait for their loads
+  for (; j + 4 <= whole; j += 4) {
+    const FourKeys<Cell, M> keys(shared, base, j, d, head_dim);
 #pragma unroll
-      for (int u = 0; u < 4; u++)
+    for (int u = 0; u < 4; u++)
 #pragma unroll
-        for (int i = 0; i < M; i++) o[i] = __fmaf_rn(p[i][u], v[u], o[i]);
-    } else {
+      for (int i = 0; i < M; i++) o[i] = __fmaf_rn(keys.p[i][u], keys.v[u], o[i]);
+  }
+  for (; j < count; j += 4) {  // what the last four read past `count` is defined and not used
+    const FourKeys<Cell, M> keys(shared, base, j, d, head_dim);
 #pragma unroll
-      for (int u = 0; u < 4; u++)
+    for (int u = 0; u < 4; u++)
 #pragma unroll
-        for (int i = 0; i < M; i++)
-          if (base + j + u < shared.visible[i]) o[i] = __fmaf_rn(p[i][u], v[u], o[i]);
-    }
+      for (int i = 0; i < M; i++)
+        if (base + j + u < shared.visible[i]) o[i] = __fmaf_rn(keys.p[i][u], keys.v[u], o[i]);
   }
 }
 
@@ -175,6 +182,7 @@ __device__ __forceinline__ void attend_split(SplitShared<M>& shared, const Parti
     const int count = min(slice_keys, seen - base);
     if (t < head_dim) fold_values<Cell, M>(o, shared, base, count, all, t, head_dim);
     if (warp == SPLIT / 32 && lane < M)
+#pragma unroll 8
       for (int j = base; j < min(base + count, shared.visible[lane]); j++)
         l = __fadd_rn(l, shared.p[lane * P_STRIDE + j]);
   }
@@ -204,7 +212,7 @@ __device__ __forceinline__ void attend_tiles_of(SplitShared<M>& shared, const Pa
   }
 }
 
-// All work items of attention_split: of 4 queries while there is a block for each, else of 8, which read a key half as often.
+// All work items of attention_split: of as few queries as there are blocks for, else of 8, which read a key least often.
 template <class Cell>
 __device__ __forceinline__ void attend_splits(SplitShared<8>& shared, const Partials& out, const float* q,
                                               const Cell* keys, const Cell* values, const int* position,
@@ -212,8 +220,12 @@ __device__ __forceinline__ void attend_splits(SplitShared<8>& shared, const Part
   pdl_launch_dependents();
   pdl_wait();
   const int start = position[0], seen = min(start + step.rows, step.context);
-  const int items = step.kv_heads * ((seen + SPLIT - 1) / SPLIT) * ((step.queries() + 3) / 4);
-  if (items <= (int)gridDim.x || step.queries() <= 4)
+  const int splits = step.kv_heads * ((seen + SPLIT - 1) / SPLIT), queries = step.queries(), blocks = (int)gridDim.x;
+  if (splits * queries <= blocks)
+    attend_tiles_of<Cell, 1>(reinterpret_cast<SplitShared<1>&>(shared), out, q, keys, values, start, step, scale);
+  else if (splits * ((queries + 1) / 2) <= blocks)
+    attend_tiles_of<Cell, 2>(reinterpret_cast<SplitShared<2>&>(shared), out, q, keys, values, start, step, scale);
+  else if (splits * ((queries + 3) / 4) <= blocks || queries <= 4)
     attend_tiles_of<Cell, 4>(reinterpret_cast<SplitShared<4>&>(shared), out, q, keys, values, start, step, scale);
   else
     attend_tiles_of<Cell, 8>(shared, out, q, keys, values, start, step, scale);

@@ -1,9 +1,9 @@
 // few: a few activation rows by quantised weights, each weight read once. One of the three skeletons of matmul.cuh.
 //
 // Items, strips, steps and rings are those of matvec.cuh, but a band is eight activation rows, or those that are left, and a
-// block has as many warps as the launcher finds room for: all that a multiprocessor runs, or half of them. A round is a step
-// of every warp; between two rounds stands one barrier. While the warps make the sums of chunks of a round, the activations
-// of the next one come, and before that a warp for each row folds its sums of the round before.
+// block has as many warps as the launcher finds room for: all that a multiprocessor runs, or half of them. A round is the same
+// number of steps of every warp, its turns; between two rounds stands one barrier. While the warps make the sums of chunks of
+// a round, the activations of the next one come, and before that a warp for each row folds its sums of the round before.
 #pragma once
 #include "few_chunks.cuh"
 
@@ -27,20 +27,27 @@ template <class Work> struct FewRounds {
   static constexpr int ROOM = FIRST > LAST ? FIRST : LAST;  // bytes of the scales of a step
   const Work& work;
   const Activations& x;
-  const int chunks = x.cols / CHUNK, apart = R::stride(work);  // apart: steps of a round
-  const int length = apart * STEP_CHUNKS, count = (chunks + length - 1) / length;  // chunks of a round; rounds of an item
-  const int span;                                        // rounds whose activations are held; 0: of this one alone
-  const bool whole = span >= count && x.rows <= FEW_ROWS;  // then they come once
+  const int turns, apart;              // steps of a warp in a round; of all warps in a turn
+  const int chunks, length, count;     // of a row; of a round; rounds of an item
+  const int span;                      // rounds whose activations are held; 0: of this one alone
+  const bool whole;                    // then they come once
   FewStage stage;
   FewLane lane;
   R ring;
   unsigned char* room;  // of this warp, for the scales of a step
+  int slot = 0;         // of the ring
   typename Work::Total total = {};
 
-  __device__ __forceinline__ FewRounds(unsigned char* shared, const Work& work, const Activations& x, int columns)
+  __device__ __forceinline__ FewRounds(unsigned char* shared, const Work& work, const Activations& x, int columns, int turns)
       : work(work),
         x(x),
+        turns(turns),
+        apart(R::stride(work)),
+        chunks(x.cols / CHUNK),
+        length(turns * apart * STEP_CHUNKS),
+        count((chunks + length - 1) / length),
         span(columns / (length * CHUNK)),
+        whole(span >= count && x.rows <= FEW_ROWS),
         stage(shared + R::warps() * (R::DEPTH * R::BYTES + ROOM), max(span, 1) * length * CHUNK, min(FEW_ROWS, x.rows),
               work.strips, Work::First::MINIMA),
         lane(lane_of(stage)) {
@@ -52,6 +59,7 @@ template <class Work> struct FewRounds {
   static __device__ __forceinline__ FewLane lane_of(const FewStage& stage) {
     return FewLane(stage, NARROWS && stage.rows <= NARROW_ROWS);
   }
+  __device__ __forceinline__ int steps() const { return (chunks + STEP_CHUNKS - 1) / STEP_CHUNKS; }
   __device__ __forceinline__ int chunks_of(int round) const { return min(length, chunks - round * length); }
 
   __device__ __forceinline__ int first_row(int item) const { return item < work.items ? work.band(item) * FEW_ROWS : x.rows; }
@@ -70,11 +78,23 @@ template <class Work> struct FewRounds {
     total = {};
     if (threadIdx.x / 32 < stage.rows) work.begin(item, row + threadIdx.x / 32, total);
   }
-  // Of a step of this warp in a round.
-  __device__ __forceinline__ void put(int item, int round, const unsigned char* slot, int strip, int step) const {
-    const int ends = chunks_of(round);
-    if (work.is_last(item)) put_step<typename Work::Last, NARROWS>(slot, room, stage, lane, strip, step, ends);
-    else put_step<typename Work::First, NARROWS>(slot, room, stage, lane, strip, step, ends);
+  // The steps of this warp in a round.
+  template <class Op> __device__ __forceinline__ void put(int round) {
+    const int warp = threadIdx.x / 32, strip = warp & (work.strips - 1), first = round * turns * apart;
+    for (int turn = 0, step = warp >> work.strips / 2; turn < turns; turn++, step += apart) {
+      if (turn) {
+        ring.copies.template wait_all_but<FEW_DEPTH - 1>();
+        __syncwarp();
+      }
+      if (first + step < steps()) {
+        put_step<Op, NARROWS>(ring.slot(slot), room, stage, lane, strip, step, chunks_of(round));
+        __syncwarp();  // all lanes are through with this slot
+        ring.ask(work, slot, steps(), x.cols);
+        slot = slot + 1 == FEW_DEPTH ? 0 : slot + 1;
+      } else {
+        ring.copies.commit();  // so that a turn counts as much for every warp
+      }
+    }
   }
   // Of the round before the one that `stage` turns to next, which may be the first one of another item.
   __device__ __forceinline__ void fold(int item, int row, int round) {
@@ -87,51 +107,42 @@ template <class Work> struct FewRounds {
 
 // Every item of `work`: its strips (1, 2 or 4) for its band of rows. All threads take part and execute pdl_wait.
 // shared: the rings, then a FewStage. columns: of the activations that it holds, all or those of two rounds; or 0: those of
-// one round, and then the sums of one round only.
+// one round, and then the sums of one round only. turns: 1, or more where all activations are held.
 template <class Work>
-__device__ __forceinline__ void few(unsigned char* shared, const Work& work, const Activations& x, int columns) {
-  FewRounds<Work> rounds(shared, work, x, columns);
-  auto& ring = rounds.ring;
-  auto& stage = rounds.stage;
-  const int step = threadIdx.x / 32 / work.strips, strip = threadIdx.x / 32 % work.strips;  // of this warp in a round
-  const int steps = (rounds.chunks + STEP_CHUNKS - 1) / STEP_CHUNKS, places = columns ? 2 : 1;
-  ring.enter(work, blockIdx.x, x.cols);
-  for (int i = 0; i < FEW_DEPTH; i++) ring.ask(work, i, steps, x.cols);
+__device__ __forceinline__ void few(unsigned char* shared, const Work& work, const Activations& x, int columns, int turns) {
+  FewRounds<Work> rounds(shared, work, x, columns, turns);
+  auto& copies = rounds.ring.copies;
+  rounds.ring.enter(work, blockIdx.x, x.cols);
+  for (int i = 0; i < FEW_DEPTH; i++) rounds.ring.ask(work, i, rounds.steps(), x.cols);
   pdl_wait();
   pdl_launch_dependents();
   int row = rounds.first_row(blockIdx.x), next_row = row;  // of the item, and of the one that its last round asks for
   if (columns) rounds.ask(row, 0, 0);
-  ring.copies.commit();
+  copies.commit();
   for (int round = 1; rounds.whole && round < rounds.count; round++) rounds.ask(row, round, round);
-  ring.copies.commit();
-  int slot = 0, held = 0;             // of the ring; where the activations of a round lie
+  copies.commit();
+  int held = 0;                       // where the activations of a round lie
   int before = -1, before_row = row;  // the item of the round before
   for (int item = blockIdx.x; item < work.items; item += gridDim.x, row = next_row)
     for (int round = 0; round < rounds.count; round++) {
       const int now = held;
       const bool last = round == rounds.count - 1;
       held = held + 1 < rounds.span ? held + 1 : 0;
-      ring.copies.template wait_all_but<1>();
+      copies.template wait_all_but<1>();
       __syncthreads();  // what was asked for is there, and the round before is over
       if (last) next_row = rounds.first_row(item + gridDim.x);
       if (!columns) rounds.ask(row, round, 0);
       else if (!rounds.whole) rounds.ask(last ? next_row : row, last ? 0 : round + 1, held);
-      ring.copies.commit();
+      copies.commit();
       if (before >= 0) rounds.fold(before, before_row, round ? round - 1 : rounds.count - 1);
       if (!columns) {
-        ring.copies.wait();
+        copies.wait();
         __syncthreads();
       }
       if (round == 0) rounds.begin(item, row);
-      stage.turn(now * rounds.length, rounds.length, places);
-      if (round * rounds.apart + step < steps) {
-        rounds.put(item, round, ring.slot(slot), strip, step);
-        __syncwarp();  // all lanes are through with this slot
-        ring.ask(work, slot, steps, x.cols);
-        slot = slot + 1 == FEW_DEPTH ? 0 : slot + 1;
-      } else {
-        ring.copies.commit();  // so that a round counts as much for every warp
-      }
+      rounds.stage.turn(now * rounds.length, rounds.length, columns ? 2 : 1);
+      if (work.is_last(item)) rounds.template put<typename Work::Last>(round);
+      else rounds.template put<typename Work::First>(round);
       before = item, before_row = row;
     }
   __syncthreads();

@@ -30,13 +30,14 @@ template <class Op> struct FewTerms {
   RowScales<Op> scales[2];
   float x_scales[2][CHUNK_BLOCKS], x_sums[2][CHUNK_BLOCKS];
 
-  __device__ __forceinline__ FewTerms(const RowScales<Op>* of_chunk, const FewLane& lane, int chunk) : x_sums{} {
+  __device__ __forceinline__ FewTerms(const RowScales<Op>* of_chunk, const FewStage& stage, const FewLane& lane, int chunk)
+      : x_sums{} {
     const int g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       scales[i] = of_chunk[g + 8 * i];
-      lane.chunk_terms(x_scales[i], i, chunk, false);
-      if (Op::MINIMA) lane.chunk_terms(x_sums[i], i, chunk, true);
+      lane.chunk_terms(x_scales[i], stage.scales, i, chunk);
+      if (Op::MINIMA) lane.chunk_terms(x_sums[i], stage.sums, i, chunk);
     }
   }
   // Elements 0 and 1 belong to output g, 2 and 3 to g + 8; even ones to the first of the rows.
@@ -88,7 +89,7 @@ __device__ __forceinline__ void add_offsets(int (&low)[4], int (&high)[4], int b
 
 // Puts the sums of a chunk of this lane's outputs, if the band has its rows.
 __device__ __forceinline__ void put_sums(const FewStage& stage, const FewLane& lane, int strip, int chunk, const float (&a)[4]) {
-  float* to = lane.sums + (stage.place + chunk) * lane.sums_step + strip * STRIP_ROWS;
+  float* to = stage.partial + (stage.place + chunk) * stage.most * stage.sums_pitch + lane.sum + strip * STRIP_ROWS;
 #pragma unroll
   for (int i = 0; i < 4; i++)
     if (lane.row + i % 2 < stage.rows) to[i % 2 * stage.sums_pitch + i / 2 * 8] = a[i];
@@ -100,8 +101,8 @@ __device__ __forceinline__ void put_chunk(const unsigned char* slot, const RowSc
                                           const FewLane& lane, int strip, int chunk) {
   const StripCodes<Op> codes(slot, PART);
   unsigned x[CHUNK_BLOCKS / 2][4];
-  lane.columns(x, 0, stage.chunk + chunk);
-  const FewTerms<Op> terms(scales + PART * STRIP_ROWS, lane, stage.chunk + chunk);
+  lane.columns(x, stage, 0, stage.chunk + chunk);
+  const FewTerms<Op> terms(scales + PART * STRIP_ROWS, stage, lane, stage.chunk + chunk);
   float a[4] = {};
 #pragma unroll
   for (int b = 0; b < CHUNK_BLOCKS; b++) {
@@ -120,9 +121,9 @@ __device__ __forceinline__ void put_both(const unsigned char* slot, const RowSca
                                          const FewLane& lane, int strip, int chunk, int last) {
   const StripCodes<Op> codes(slot, 0), codes_2(slot, last);
   unsigned x[CHUNK_BLOCKS / 2][4], x_2[CHUNK_BLOCKS / 2][4];
-  lane.columns(x, 0, stage.chunk + chunk);
-  lane.columns(x_2, 1, stage.chunk + chunk + last);
-  const FewTerms<Op> terms(scales + lane.part * STRIP_ROWS, lane, stage.chunk + chunk + min(lane.part, last));
+  lane.columns(x, stage, 0, stage.chunk + chunk);
+  lane.columns(x_2, stage, 1, stage.chunk + chunk + last);
+  const FewTerms<Op> terms(scales + lane.part * STRIP_ROWS, stage, lane, stage.chunk + chunk + min(lane.part, last));
   float a[4] = {};
 #pragma unroll
   for (int b = 0; b < CHUNK_BLOCKS; b++) {

@@ -72,38 +72,35 @@ struct FewStage {
 // zeros stand in their place in the products of the other chunk. For a row that the band lacks its last row is read, and the
 // sums are left out.
 struct FewLane {
-  bool narrow;                    // up to four rows, side by side
-  int part, row;                  // its chunk of a step, the first of its two rows
-  const unsigned char* codes[2];  // of the column that it names to load_matrices, for either chunk of a step
-  int codes_step[2];              // from there to the next chunk
-  const float* terms[2];          // scales of its rows in chunk 0
-  float* sums;                    // of its first output and row in chunk 0
-  int to_sums, sums_step;         // from scales to sums of a row, from a chunk's sums to the next one's
+  bool narrow;        // up to four rows, side by side
+  int part, row;      // its chunk of a step, the first of its two rows
+  int codes[2];       // bytes to the column that it names to load_matrices, for either chunk of a step
+  int codes_step;     // from the first of them to the next chunk: all of a chunk, or nothing where they are zeros
+  int terms[2], sum;  // floats to the scales and the sums of its rows, to the sum of chunk 0 of its first output and row
 
   __device__ __forceinline__ FewLane(const FewStage& stage, bool narrow) : narrow(narrow) {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, last = stage.rows - 1;
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, last = stage.rows - 1, named = threadIdx.x % 8;
     part = narrow ? t / 2 : 0;
     row = 2 * (narrow ? t % 2 : t);
-    const int named = threadIdx.x % 8, second = narrow ? named / NARROW_ROWS : 0;
-    const unsigned char* column = stage.codes + min(narrow ? named % NARROW_ROWS : named, last) * stage.codes_pitch;
+    const int column = min(narrow ? named % NARROW_ROWS : named, last) * stage.codes_pitch;
+    const int zeros = (int)(stage.zeros - stage.codes);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      const bool mine = !narrow || i == second;
-      codes[i] = (mine ? column : stage.zeros) + threadIdx.x % 32 / 8 * PIECE_BYTES;
-      codes_step[i] = mine ? CHUNK : 0;
-      terms[i] = stage.scales + min(row + i, last) * stage.terms_pitch;
+      const bool mine = !narrow || i == named / NARROW_ROWS;
+      codes[i] = (mine ? column : zeros) + threadIdx.x % 32 / 8 * PIECE_BYTES;
+      terms[i] = min(row + i, last) * stage.terms_pitch;
     }
-    sums = stage.partial + row * stage.sums_pitch + g;
-    to_sums = (int)(stage.sums - stage.scales);
-    sums_step = stage.most * stage.sums_pitch;
+    codes_step = !narrow || named < NARROW_ROWS ? CHUNK : 0;
+    sum = row * stage.sums_pitch + g;
   }
-  // The columns of the products of a chunk: two words for each block.
-  __device__ __forceinline__ void columns(unsigned (&to)[CHUNK_BLOCKS / 2][4], int i, int chunk) const {
-    const unsigned char* from = codes[i] + chunk * codes_step[i];
+  // The columns of the products of a chunk: two words for each block. chunk: of the stage.
+  __device__ __forceinline__ void columns(unsigned (&to)[CHUNK_BLOCKS / 2][4], const FewStage& stage, int i, int chunk) const {
+    const unsigned char* from = stage.codes + codes[i] + chunk * (i ? CHUNK - codes_step : codes_step);
 #pragma unroll
     for (int pair = 0; pair < CHUNK_BLOCKS / 2; pair++) load_matrices(to[pair], from + pair * 2 * BLOCK);
   }
-  __device__ __forceinline__ void chunk_terms(float (&to)[CHUNK_BLOCKS], int i, int chunk, bool sums) const {
-    spread(to, *reinterpret_cast<const float4*>(terms[i] + (sums ? to_sums : 0) + chunk * CHUNK_BLOCKS));
+  // of: scales or sums of the stage.
+  __device__ __forceinline__ void chunk_terms(float (&to)[CHUNK_BLOCKS], const float* of, int i, int chunk) const {
+    spread(to, *reinterpret_cast<const float4*>(of + terms[i] + chunk * CHUNK_BLOCKS));
   }
 };

@@ -8,7 +8,7 @@
 #include "gemm.cuh"
 
 // y: (rows, outputs), weight: tiles, added: (rows, stride) or null, for each of a, b and c; outputs 0: no such product.
-// codes: (rows, cols), scales and sums: (rows, cols / 32). strips, span, ahead: see the skeleton.
+// codes: (rows, cols), scales and sums: (rows, cols / 32). strips, span, ahead, turns: see the skeleton.
 #define PARAMETERS                                                                                               \
   float *y_a, float *y_b, float *y_c, const signed char *codes, const float *scales, const float *sums,          \
       const unsigned char *weight_a, const unsigned char *weight_b, const unsigned char *weight_c,               \
@@ -27,9 +27,9 @@
     products<First, Last>(shared, x, PRODUCTS, strips, span, ahead);                                             \
   }                                                                                                              \
   extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                     \
-  matmul_group_##name##_few(PARAMETERS, int strips, int span) {                                                  \
+  matmul_group_##name##_few(PARAMETERS, int strips, int span, int turns) {                                       \
     DYN_SHARED(unsigned char, shared);                                                                           \
-    few_products<First, Last>(shared, GROUP, strips, span);                                                      \
+    few_products<First, Last>(shared, GROUP, strips, span, turns);                                               \
   }
 #define MATMUL_GROUP_OF_ONE(name, Type)                                                                          \
   MATMUL_GROUP(name##_##name, Type, Type)                                                                        \

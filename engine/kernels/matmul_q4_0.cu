@@ -18,10 +18,10 @@ matmul_q4_0_matvec(float* y, const signed char* codes, const float* scales, cons
 
 extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)
 matmul_q4_0_few(float* y, const signed char* codes, const float* scales, const unsigned char* weight,
-                   int rows, int outputs, int cols, int strips, int span) {
+                   int rows, int outputs, int cols, int strips, int span, int turns) {
   DYN_SHARED(unsigned char, shared);
   few_products<Q4_0, Q4_0>(shared, Activations{codes, scales, nullptr, rows, cols}, Product{y, weight, nullptr, outputs, 0}, Product{},
-                   Product{}, strips, span);
+                   Product{}, strips, span, turns);
 }
 
 extern "C" __global__ void __launch_bounds__(GEMM_THREADS, 2)

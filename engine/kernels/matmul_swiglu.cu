@@ -48,7 +48,7 @@ template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& w
 }
 
 // codes: (rows, padded); scales, sums: (rows, padded / 32), what lies past ff, a multiple of 32, becomes zero. x_codes:
-// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span: see the skeleton.
+// (rows, cols), x_scales and x_sums: (rows, cols / 32). gate, up: tiles. span, turns: see the skeleton.
 #define PARAMETERS                                                                                                     \
   signed char *codes, float *scales, float *sums, const signed char *x_codes, const float *x_scales,                   \
       const float *x_sums, const unsigned char *gate, const unsigned char *up, int rows, int cols, int ff, int padded, \
@@ -62,10 +62,10 @@ template <class Op> __device__ __forceinline__ void put_pads(const GateUp<Op>& w
     put_pads(work, rows, MATVEC_WARPS);                                                                                \
   }                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(FEW_THREADS, 1)                                                         \
-  matmul_swiglu_##name##_few(PARAMETERS) {                                                                             \
+  matmul_swiglu_##name##_few(PARAMETERS, int turns) {                                                                  \
     DYN_SHARED(unsigned char, shared);                                                                                 \
     const GateUp<Type> work{codes, scales, sums, gate, up, few_bands(rows), ff, padded};                               \
-    few(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span);                                       \
+    few(shared, work, Activations{x_codes, x_scales, x_sums, rows, cols}, span, turns);                                \
     put_pads(work, rows, blockDim.x / 32);                                                                             \
   }
 MATMUL_SWIGLU(q8_0, Q8_0)

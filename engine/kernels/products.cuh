@@ -73,6 +73,6 @@ __device__ __forceinline__ void products(unsigned char* shared, const Activation
 }
 template <class First, class Last>
 __device__ __forceinline__ void few_products(unsigned char* shared, const Activations& x, const Product& a, const Product& b,
-                                             const Product& c, int strips, int span) {
-  few(shared, Products<First, Last>(a, b, c, few_bands(x.rows), strips), x, span);
+                                             const Product& c, int strips, int span, int turns) {
+  few(shared, Products<First, Last>(a, b, c, few_bands(x.rows), strips), x, span, turns);
 }

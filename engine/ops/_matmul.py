@@ -102,7 +102,7 @@ def _launch(
         raise refuse(op, f"path is {path!r}, expected auto, matvec{', few' * quantized} or gemm")
     elif quantized:
         cut = _cut(stream, op, weight, rows, cols, few=path == "few")
-        args = (*args, int32(op, "strips", cut.strips), cut.span)
+        args = (*args, *cut.arguments)
         stream.launch(op, f"{op}_{path}", grid=cut.grid, block=cut.block, args=args, shared=cut.shared)
     else:
         grid = blocks(-(-weight.rows // FLOAT_OUTPUTS) * rows)

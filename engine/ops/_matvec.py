@@ -29,6 +29,10 @@ class Geometry:
     strips: int  # of 16 outputs, of a work item
     span: np.int32
 
+    @property
+    def arguments(self) -> tuple[np.int32, ...]:
+        return np.int32(self.strips), self.span
+
 
 def step_bytes(type_name: str) -> int:
     """16 rows by 256 columns of a type in shared memory."""

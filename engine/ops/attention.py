@@ -13,7 +13,6 @@ from engine.ops.checks import blocks, int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, padded, require_quantized
 
 SPLIT = 256  # keys of a split
-SPLIT_TILE = 4  # queries of an item, at least
 SPLIT_ROWS = 16  # a step of more rows takes the variant "prefill"
 LARGEST_HEAD = 256
 PREFILL_TILE = 64  # queries of a block
@@ -168,7 +167,7 @@ def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
 def _split(stream: Stream, step: Step, scratch: Scratch) -> None:
     scratch.require_room("attention", step.rows * step.heads * splits(step.context), step.head_dim)
     # A multiprocessor holds one block; more of them would come and go for the splits that no query sees yet.
-    items = blocks(step.kv_heads * splits(step.context) * -(-step.queries // SPLIT_TILE))
+    items = blocks(step.kv_heads * splits(step.context) * step.queries)  # of one query, at least
     grid = min(items, stream.device.multiprocessors)
     kernel = f"attention_split_{step.kind}"
     stream.launch("attention", kernel, grid=grid, block=SPLIT_THREADS, args=(*scratch.parts, *step.inputs()))

@@ -62,7 +62,7 @@ def matmul_group(stream: Stream, x: Quantized, products: Sequence[Product], *, a
         stream.launch(OP, kernel, grid=grid, block=GEMM_THREADS, args=args, shared=shared)
         return
     cut = _cut(stream, weights, rows, width, few=path == "few")
-    args += [int32(OP, "strips", cut.strips), cut.span]
+    args += cut.arguments
     if path == "matvec":
         args += [np.int32(ahead), *norm_arguments(OP, x, weights[0].cols)]
     stream.launch(OP, kernel, grid=cut.grid, block=cut.block, args=args, shared=cut.shared)

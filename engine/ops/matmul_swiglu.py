@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.device import KernelArgument, Stream
 from engine.ops import _few
-from engine.ops._matvec import geometry
+from engine.ops._matvec import Geometry, geometry
 from engine.ops.checks import int32, refuse, require
 from engine.ops.quantize import BLOCK, Quantized, norm_arguments, padded, require_quantized
 from engine.weights import Weight
@@ -36,12 +36,13 @@ def matmul_swiglu(stream: Stream, x: Quantized, gate: Weight, up: Weight, *, out
         int32(op, "rows", rows), int32(op, "cols", width), int32(op, "ff", gate.rows), int32(op, "padded", out_width),
     )  # fmt: skip
     few, items = rows > 1, gate.rows // BLOCK
+    cut: Geometry
     if few:
         cut = _few.geometry(stream, op, [gate.type], rows, width, items={STRIPS: _few.bands(rows) * items})
     else:
         cut = geometry(stream, op, [gate.type], width, strips=STRIPS, items=items)
     args: list[KernelArgument] = [
-        out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, cut.span,
+        out.codes, out.scales, out.sums, x.codes, x.scales, x.sums, gate.buffer, up.buffer, *sizes, *cut.arguments[1:]
     ]  # fmt: skip
     if not few:
         args += norm_arguments(op, x, gate.cols)

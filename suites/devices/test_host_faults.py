@@ -32,6 +32,7 @@ CHECKED = {
     "missing_loop_barrier": r"race: write after read, .* of __shared__ part \(faults.cu:\d+",
     "lucky_barrier": r"race: read after write, .* of __shared__ s",
     "missing_syncwarp": r"race: read after write, .* of __shared__ s",
+    "missing_syncwarp_of_readers": r"race: (read after write|write after read), .* of __shared__ s",
     "past_the_end": r"out of bounds, 4 bytes at 0 bytes past the end of 'y'",
     "far_read": r"access to a buffer that is not an argument, 4 bytes at byte \d+ of 'other'",
     "shared_past_the_end": r"undefined operation .* at faults.cu:",

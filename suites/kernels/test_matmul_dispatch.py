@@ -58,9 +58,9 @@ def test_a_few_rows_of_any_width_find_room(device: Device, type_name: str, items
 
 @pytest.mark.parametrize("type_name", [name for name in TILES if WEIGHT_TYPES[name].quantized])
 def test_a_few_rows_where_a_block_is_large(type_name: str) -> None:
-    """As on a GPU with more shared memory: blocks of 16 warps; one band, several of which the last is short."""
+    """As on a GPU with more shared memory: 16 warps; one band, several with a short last one; two turns a round."""
     host = HostDevice(shared_limit=MAX_SHARED, multiprocessors=2, mode="check")
-    for outputs, cols, rows in ((70, 4096, 4), (33, 2304, 17), (48, 4352, 7)):
+    for outputs, cols, rows in ((70, 4096, 4), (33, 2304, 17), (48, 4352, 7), (64, 6400, 2)):
         product = case(host, weight(type_name, outputs, cols), values(rows, cols))
         cut = _few.geometry(host.stream(), "matmul", [type_name], rows, cols, items=_few.items_of([outputs], rows))
         assert cut.block == 512

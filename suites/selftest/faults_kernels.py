@@ -186,8 +186,8 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a-masked-key-weighs-zero",
         file="engine/kernels/attention_split.cuh",
-        old="          if (base + j + u < shared.visible[i]) o[i] = __fmaf_rn(p[i][u], v[u], o[i]);",
-        new="          o[i] = __fmaf_rn(base + j + u < shared.visible[i] ? p[i][u] : 0.0f, v[u], o[i]);",
+        old="        if (base + j + u < shared.visible[i]) o[i] = __fmaf_rn(keys.p[i][u], keys.v[u], o[i]);",
+        new="        o[i] = __fmaf_rn(base + j + u < shared.visible[i] ? keys.p[i][u] : 0.0f, keys.v[u], o[i]);",
         checks=(f"{_KERNELS}attention.py::test_a_nan_shows_exactly_where_it_is_visible[{{device}}-510-values]",),
         origin="25",
     ),

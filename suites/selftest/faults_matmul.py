@@ -85,22 +85,22 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="few-narrow-rows-take-part-in-both-chunks",
         file="engine/kernels/few_stage.cuh",
-        old="const bool mine = !narrow || i == second;",
-        new="const bool mine = !narrow || i >= second;",
+        old="const bool mine = !narrow || i == named / NARROW_ROWS;",
+        new="const bool mine = !narrow || i >= named / NARROW_ROWS;",
         checks=(f"{_KERNELS}matmul_q5_0.py::test_bands[{{device}}]",),
     ),
     Fault(
         name="few-narrow-rows-fold-the-scales-of-the-first-chunk",
         file="engine/kernels/few_chunks.cuh",
-        old="terms(scales + lane.part * STRIP_ROWS, lane",
-        new="terms(scales, lane",
+        old="terms(scales + lane.part * STRIP_ROWS, stage",
+        new="terms(scales, stage",
         checks=(f"{_KERNELS}matmul_q5_k.py::test_bands[{{device}}]",),
     ),
     Fault(
         name="few-keeps-the-activations-of-the-band-before",
         file="engine/kernels/few.cuh",
-        old="span >= count && x.rows <= FEW_ROWS;",
-        new="span >= count;",
+        old="whole(span >= count && x.rows <= FEW_ROWS),",
+        new="whole(span >= count),",
         checks=(f"{_KERNELS}matmul_q5_k.py::test_forced_grids[{{device}}]",),
     ),
     Fault(
@@ -124,6 +124,14 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
         old="if (warp >= min(FEW_ROWS, x.rows - row)) return;",
         new="if (row + warp >= x.rows) return;",
         checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_where_a_block_is_large[Q8_0]",),
+        host_only=True,
+    ),
+    Fault(
+        name="few-turns-without-a-wait",
+        file="engine/kernels/few.cuh",
+        old="        ring.copies.template wait_all_but<FEW_DEPTH - 1>();\n",
+        new="",
+        checks=(f"{_KERNELS}matmul_dispatch.py::test_a_few_rows_where_a_block_is_large[Q4_K]",),
         host_only=True,
     ),
     Fault(

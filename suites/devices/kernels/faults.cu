@@ -61,6 +61,19 @@ template <bool SOUND> __device__ void missing_syncwarp_body(float* y, const floa
 }
 PAIR(missing_syncwarp)
 
+// All lanes of a warp read what the last of them then overwrites.
+template <bool SOUND> __device__ void missing_syncwarp_of_readers_body(float* y, const float* x, int) {
+  __shared__ float s[8];
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  if (lane == 0) s[warp] = x[warp];
+  __syncwarp();
+  const float seen = s[warp];
+  if (SOUND) __syncwarp();
+  if (lane == 31) s[warp] = 0.0f;
+  if (lane == 1) y[warp] = seen;
+}
+PAIR(missing_syncwarp_of_readers)
+
 // The two halves of the block meet at different barriers.
 template <bool SOUND> __device__ void divergent_barrier_body(float* y, const float* x, int n) {
   if (SOUND) {

@@ -25,7 +25,7 @@ struct Acquired {  // by the running block, if it is the one that started at `by
   uint32_t by, at, until;
 };
 static const uint32_t ALLOCATIONS = 1u << 20;
-static const uint16_t MANY = 0xffff;
+static const uint16_t MANY = 0xffff, LANES = 0x8000;  // in place of a reader: several; several of the warp whose number is added
 static const int MAX_REPORTS = 64;
 
 static struct Checker {
@@ -66,6 +66,10 @@ static inline bool handed_over(uint32_t block, uint32_t stamp) {
   return from.by == rt.block.first_stamp && from.at != rt.block.stamp && stamp < from.until;
 }
 
+static inline bool in_warp(uint16_t thread, uint32_t warp) {
+  return thread != MANY && (thread & LANES ? thread - LANES : thread / 32) == warp;
+}
+
 // Is an earlier access (of thread `thread` of `block`) ordered before the present one?
 static inline bool ordered(uint32_t stamp, uint32_t block, uint16_t thread, uint16_t epoch) {
   if (stamp < rt.launch_stamp) return true;
@@ -73,7 +77,7 @@ static inline bool ordered(uint32_t stamp, uint32_t block, uint16_t thread, uint
   if (stamp != rt.block.stamp) return true;
   const uint32_t me = thread_number();
   if (thread == me) return true;
-  return thread != MANY && thread / 32 == me / 32 && epoch != (uint16_t)rt.warp[rt.w].epoch;
+  return in_warp(thread, me / 32) && epoch != (uint16_t)rt.warp[rt.w].epoch;
 }
 
 static inline void touch_byte(Cell& cell, const char* p, int bytes, AccessKind kind, const void* pc, Space space) {
@@ -89,9 +93,9 @@ static inline void touch_byte(Cell& cell, const char* p, int bytes, AccessKind k
     note(kind == READ ? READ_AFTER_WRITE : WRITE_AFTER_WRITE, space, p, bytes, pc, cell.write_block, cell.write_thread);
   if (kind == READ) {
     const bool same_epoch = cell.read_stamp == rt.block.stamp && cell.read_block == rt.block.id;
-    const bool in_warp = cell.read_thread != MANY && cell.read_thread / 32 == me / 32;
-    const bool in_warp_before = in_warp && cell.read_epoch != epoch;
-    cell.read_thread = same_epoch && cell.read_thread != me && !in_warp_before ? MANY : me;
+    const bool of_warp = in_warp(cell.read_thread, me / 32);
+    const bool alone = !same_epoch || cell.read_thread == me || (of_warp && cell.read_epoch != epoch);
+    cell.read_thread = alone ? me : of_warp ? LANES + me / 32 : MANY;
     cell.read_stamp = rt.block.stamp;
     cell.read_block = rt.block.id;
     cell.read_epoch = epoch;
@@ -99,7 +103,7 @@ static inline void touch_byte(Cell& cell, const char* p, int bytes, AccessKind k
   }
   if (cell.read_stamp && !both_atomic &&
       !ordered(cell.read_stamp, cell.read_block, cell.read_thread, cell.read_epoch))
-    note(WRITE_AFTER_READ, space, p, bytes, pc, cell.read_block, cell.read_thread);
+    note(WRITE_AFTER_READ, space, p, bytes, pc, cell.read_block, cell.read_thread & LANES ? MANY : cell.read_thread);
   cell.write_stamp = rt.block.stamp;
   cell.write_block = rt.block.id;
   cell.write_thread = me;
