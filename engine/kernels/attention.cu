@@ -6,8 +6,8 @@
 //           attention_combine_quantize is attention_combine, then quantize (NUMERICS 5).
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread.
 // Rounding: as in the formula.
-// Traffic:  visible keys and values once per tile of queries, q twice per tile and split; attention_prefill writes and
-//           reads out once per split, attention_split writes head_dim + 2 floats per query and split, which
+// Traffic:  visible keys and values once per tile of queries, q once or twice per tile and split; attention_prefill
+//           writes and reads out once per split, attention_split writes head_dim + 2 floats per query and split, which
 //           attention_combine reads.
 #include "attention_combine.cuh"
 #include "attention_prefill.cuh"

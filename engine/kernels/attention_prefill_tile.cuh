@@ -6,9 +6,9 @@ static const int TILE = 64;  // queries of a block
 static const int PREFILL_THREADS = 128, WARPS = PREFILL_THREADS / 32;
 static const int QUERIES = 8, KEYS = 8;  // of a thread in the product of queries and keys
 static const int HALF = SPLIT / 2;       // keys that a tile is multiplied with at a time
-static const int STEP_DIMS = 16;         // values of every key in shared memory at a time, at most
+static const int PART = 128;             // values of every query in shared memory at a time
+static const int STEP_DIMS = 8;          // values of every key in shared memory at a time
 static const int SLICE_CELLS = 1024;     // cells of values in shared memory at a time
-static const int Q_STRIDE = TILE + 4;    // keeps neighbouring values of a query in different banks
 
 // Thread t's part of a tile whose rows are queries and whose columns are keys, or values of a head. Both come from
 // shared memory in pieces of four. Lanes that differ in bit 0 alone read the same queries, lanes that differ in bit 1
@@ -32,11 +32,13 @@ struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
     float p[SPLIT * TILE];  // by at(): the s_j, then the p_j
     struct {              // while there are scores of the first half only
       float first_half[HALF * TILE];
-      float keys[2][STEP_DIMS * HALF];
-      float queries[2][STEP_DIMS * Q_STRIDE];
+      float queries[PART * TILE];  // a row for each value
     };
   };
-  float values[2][SLICE_CELLS];  // rows of values, in two buffers
+  union {  // in two buffers
+    float keys[2][STEP_DIMS * HALF];  // while there are no p_j; a row for each value
+    float values[2][SLICE_CELLS];     // rows of values
+  };
   float tops[WARPS * TILE];
   float before[TILE], after[TILE];  // a and b of NUMERICS 10; at the end `before` is L
   int visible[TILE];                // keys of the split
