@@ -91,14 +91,14 @@ __device__ __forceinline__ void keep_scores(PrefillShared& shared, float (&top)[
 #pragma unroll
     for (int i = 0; i < QUERIES; i++)
 #pragma unroll
-      for (int j = 0; j < KEYS; j++) top[i] = nan_max(top[i], s[i][j]);
+      for (int j = 0; j < KEYS; j++) top[i] = raised(top[i], s[i][j]);
   } else {
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {
       const int visible = shared.visible[place.query(i)];
 #pragma unroll
       for (int j = 0; j < KEYS; j++)
-        if (first + place.key(j) < visible) top[i] = nan_max(top[i], s[i][j]);
+        if (first + place.key(j) < visible) top[i] = raised(top[i], s[i][j]);
     }
   }
 }

@@ -63,14 +63,17 @@ __device__ __forceinline__ void store_queries(float* row, const float (&from)[QU
   *reinterpret_cast<float4*>(row + 32) = make_float4(from[4], from[5], from[6], from[7]);
 }
 
+// The larger of a maximum and a score. A NaN is left out: its own p_j is NaN, and so become l and the whole row.
+__device__ __forceinline__ float raised(float top, float score) { return score > top ? score : top; }
+
 // Turns the scores in shared.p, each thread its own of `keys` keys, into p_j. `top`: the maxima of the thread's scores.
 // Returns the maximum of query t in thread t.
 __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, float (&top)[QUERIES], int keys) {
   const Place place = place_of_thread();
 #pragma unroll
   for (int i = 0; i < QUERIES; i++) {
-    top[i] = nan_max(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 1));
-    top[i] = nan_max(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 16));
+    top[i] = raised(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 1));
+    top[i] = raised(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 16));
   }
   if (place.column() == 0) store_queries(shared.tops + place.warp * TILE + place.row(), top);
   __syncthreads();
@@ -79,19 +82,22 @@ __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, float 
     float other[QUERIES];
     load_queries(other, shared.tops + w * TILE + place.row());
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++) top[i] = nan_max(top[i], other[i]);
+    for (int i = 0; i < QUERIES; i++) top[i] = raised(top[i], other[i]);
   }
-#pragma unroll 2
-  for (int k = 0; k < keys; k++) {  // those that a query does not see are not used
-    float p[QUERIES];
+#pragma unroll 1
+  for (int k = 0; k < keys; k += 4) {  // those that a query does not see are not used
     float* row = shared.p + shared.at(place.key(k & 7) + (k >> 3) * HALF, place.row());
-    load_queries(p, row);
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++) p[i] = exp32_to_88(__fsub_rn(p[i], top[i]));
-    store_queries(row, p);
+    for (int j = 0; j < 4; j++, row += TILE) {
+      float p[QUERIES];
+      load_queries(p, row);
+#pragma unroll
+      for (int i = 0; i < QUERIES; i++) p[i] = exp32_to_88(__fsub_rn(p[i], top[i]));
+      store_queries(row, p);
+    }
   }
   float highest = __uint_as_float(0xff800000u);
 #pragma unroll
-  for (int w = 0; w < WARPS; w++) highest = nan_max(highest, shared.tops[w * TILE + (int)threadIdx.x % TILE]);
+  for (int w = 0; w < WARPS; w++) highest = raised(highest, shared.tops[w * TILE + (int)threadIdx.x % TILE]);
   return highest;
 }
