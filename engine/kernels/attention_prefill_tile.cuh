@@ -63,8 +63,8 @@ __device__ __forceinline__ void store_queries(float* row, const float (&from)[QU
   *reinterpret_cast<float4*>(row + 32) = make_float4(from[4], from[5], from[6], from[7]);
 }
 
-// The larger of a maximum and a score. A NaN is left out: its own p_j is NaN, and so become l and the whole row.
-__device__ __forceinline__ float raised(float top, float score) { return score > top ? score : top; }
+// The larger of a maximum and a score, if neither is NaN. Else any number: the p_j of the NaN makes l and the row NaN.
+__device__ __forceinline__ float raised(float top, float score) { return score <= top ? top : score; }
 
 // Turns the scores in shared.p, each thread its own of `keys` keys, into p_j. `top`: the maxima of the thread's scores.
 // Returns the maximum of query t in thread t.
