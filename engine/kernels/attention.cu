@@ -95,3 +95,12 @@ attention_prefill_f16_256(float* out, const float* q, const unsigned short* keys
   attend_tiles<unsigned short, 2>(*shared, out, q, keys, values, position,
                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
 }
+// Heads of 128 values, known when compiled.
+extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, LARGE_SHARED ? 3 : 2)
+attention_prefill_f16_128_whole(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
+                                const int* position, int rows, int heads, int kv_heads, int /*head_dim*/, int context,
+                                float scale) {
+  DYN_SHARED(PrefillShared, shared);
+  attend_tiles<unsigned short, 1>(*shared, out, q, keys, values, position, Step{rows, heads, kv_heads, 128, context},
+                                  scale);
+}
