@@ -175,6 +175,7 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
     for (int m = 0; m < 2; m++)
 #pragma unroll
       for (int i = 0; i < 4; i++) total[m][n][i] = __fadd_rn(total[m][n][i], a[m][i]);
+    if constexpr (HELD_BACK) __syncwarp();
     if (n < 4) beside(n);
     if constexpr (HELD_BACK || Op::HALVES) __syncwarp();
   }
