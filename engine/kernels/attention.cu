@@ -6,8 +6,8 @@
 //           attention_combine_quantize is attention_combine, then quantize (NUMERICS 5).
 // Order:    s_j over d, l and o_d over j, splits: all ascending, each chain in one thread.
 // Rounding: as in the formula.
-// Traffic:  visible keys and values once per tile of queries, q twice per tile and split; attention_prefill writes and
-//           reads out once per split, attention_split writes head_dim + 2 floats per query and split, which
+// Traffic:  visible keys and values once per tile of queries, q once or twice per tile and split; attention_prefill
+//           writes and reads out once per split, attention_split writes head_dim + 2 floats per query and split, which
 //           attention_combine reads.
 #include "attention_combine.cuh"
 #include "attention_prefill.cuh"
@@ -94,4 +94,13 @@ attention_prefill_f16_256(float* out, const float* q, const unsigned short* keys
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<unsigned short, 2>(*shared, out, q, keys, values, position,
                                   Step{rows, heads, kv_heads, head_dim, context}, scale);
+}
+// Heads of 128 values, known when compiled.
+extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, LARGE_SHARED ? 3 : 2)
+attention_prefill_f16_128_whole(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
+                                const int* position, int rows, int heads, int kv_heads, int /*head_dim*/, int context,
+                                float scale) {
+  DYN_SHARED(PrefillShared, shared);
+  attend_tiles<unsigned short, 1>(*shared, out, q, keys, values, position, Step{rows, heads, kv_heads, 128, context},
+                                  scale);
 }

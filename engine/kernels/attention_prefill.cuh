@@ -82,7 +82,7 @@ __device__ __forceinline__ void attend_tile_split(Running& running, PrefillShare
   const int t = (int)threadIdx.x, row_words = head_dim / Packed<Cell>::PER_WORD;
   StagedValues<Cell, D> staged;
   float tops[QUERIES];
-  score_tile<Cell>(shared, tops, keys, all, seen, q, head_dim, scale);
+  score_tile<Cell, D>(shared, tops, keys, all, seen, q, head_dim, scale);
   staged.start(values, row_words, seen);
   staged.load(row_words);
   const float top = exponentiate_tile(shared, tops, seen > HALF ? 2 * KEYS : KEYS);

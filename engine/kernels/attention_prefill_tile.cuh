@@ -6,9 +6,9 @@ static const int TILE = 64;  // queries of a block
 static const int PREFILL_THREADS = 128, WARPS = PREFILL_THREADS / 32;
 static const int QUERIES = 8, KEYS = 8;  // of a thread in the product of queries and keys
 static const int HALF = SPLIT / 2;       // keys that a tile is multiplied with at a time
-static const int STEP_DIMS = 16;         // values of every key in shared memory at a time, at most
+static const int PART = 128;             // values of every query in shared memory at a time
+static const int STEP_DIMS = 8;          // values of every key in shared memory at a time
 static const int SLICE_CELLS = 1024;     // cells of values in shared memory at a time
-static const int Q_STRIDE = TILE + 4;    // keeps neighbouring values of a query in different banks
 
 // Thread t's part of a tile whose rows are queries and whose columns are keys, or values of a head. Both come from
 // shared memory in pieces of four. Lanes that differ in bit 0 alone read the same queries, lanes that differ in bit 1
@@ -32,11 +32,13 @@ struct __align__(16) PrefillShared {  // read in pieces of 16 bytes
     float p[SPLIT * TILE];  // by at(): the s_j, then the p_j
     struct {              // while there are scores of the first half only
       float first_half[HALF * TILE];
-      float keys[2][STEP_DIMS * HALF];
-      float queries[2][STEP_DIMS * Q_STRIDE];
+      float queries[PART * TILE];  // a row for each value
     };
   };
-  float values[2][SLICE_CELLS];  // rows of values, in two buffers
+  union {  // in two buffers
+    float keys[2][STEP_DIMS * HALF];  // while there are no p_j; a row for each value
+    float values[2][SLICE_CELLS];     // rows of values
+  };
   float tops[WARPS * TILE];
   float before[TILE], after[TILE];  // a and b of NUMERICS 10; at the end `before` is L
   int visible[TILE];                // keys of the split
@@ -61,14 +63,17 @@ __device__ __forceinline__ void store_queries(float* row, const float (&from)[QU
   *reinterpret_cast<float4*>(row + 32) = make_float4(from[4], from[5], from[6], from[7]);
 }
 
+// The larger of a maximum and a score, if neither is NaN. Else any number: the p_j of the NaN makes l and the row NaN.
+__device__ __forceinline__ float raised(float top, float score) { return score <= top ? top : score; }
+
 // Turns the scores in shared.p, each thread its own of `keys` keys, into p_j. `top`: the maxima of the thread's scores.
 // Returns the maximum of query t in thread t.
 __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, float (&top)[QUERIES], int keys) {
   const Place place = place_of_thread();
 #pragma unroll
   for (int i = 0; i < QUERIES; i++) {
-    top[i] = nan_max(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 1));
-    top[i] = nan_max(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 16));
+    top[i] = raised(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 1));
+    top[i] = raised(top[i], __shfl_xor_sync(WHOLE_WARP, top[i], 16));
   }
   if (place.column() == 0) store_queries(shared.tops + place.warp * TILE + place.row(), top);
   __syncthreads();
@@ -77,19 +82,22 @@ __device__ __forceinline__ float exponentiate_tile(PrefillShared& shared, float 
     float other[QUERIES];
     load_queries(other, shared.tops + w * TILE + place.row());
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++) top[i] = nan_max(top[i], other[i]);
+    for (int i = 0; i < QUERIES; i++) top[i] = raised(top[i], other[i]);
   }
-#pragma unroll 2
-  for (int k = 0; k < keys; k++) {  // those that a query does not see are not used
-    float p[QUERIES];
+#pragma unroll 1
+  for (int k = 0; k < keys; k += 4) {  // those that a query does not see are not used
     float* row = shared.p + shared.at(place.key(k & 7) + (k >> 3) * HALF, place.row());
-    load_queries(p, row);
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++) p[i] = exp32_to_88(__fsub_rn(p[i], top[i]));
-    store_queries(row, p);
+    for (int j = 0; j < 4; j++, row += TILE) {
+      float p[QUERIES];
+      load_queries(p, row);
+#pragma unroll
+      for (int i = 0; i < QUERIES; i++) p[i] = exp32_to_88(__fsub_rn(p[i], top[i]));
+      store_queries(row, p);
+    }
   }
   float highest = __uint_as_float(0xff800000u);
 #pragma unroll
-  for (int w = 0; w < WARPS; w++) highest = nan_max(highest, shared.tops[w * TILE + (int)threadIdx.x % TILE]);
+  for (int w = 0; w < WARPS; w++) highest = raised(highest, shared.tops[w * TILE + (int)threadIdx.x % TILE]);
   return highest;
 }

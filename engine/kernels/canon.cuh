@@ -31,8 +31,7 @@ __device__ __forceinline__ float norm_scale(const float* squares, int blocks, in
 
 // exp(x), NUMERICS 2, for an x of at most 88 or NaN: +0 below -87, NaN stays NaN.
 __device__ __forceinline__ float exp32_to_88(float x) {
-  const bool below = x < -87.0f;  // two cheap selections, because one of the result becomes a branch
-  const float inside = below ? -87.0f : x;
+  const float inside = x < -87.0f ? -88.0f : x;  // rather than selecting the result, which becomes a branch
   const float shift = 0x1.8p+23f;  // adding it rounds to an integer, half to even, and leaves that in the lowest bits
   const float shifted = __fadd_rn(__fmul_rn(inside, 0x1.715476p+0f), shift);
   const float n = __fsub_rn(shifted, shift);
@@ -45,8 +44,8 @@ __device__ __forceinline__ float exp32_to_88(float x) {
   p = __fmaf_rn(p, r, __uint_as_float(0x3e2aaaabu));
   p = __fmaf_rn(p, r, __uint_as_float(0x3f000000u));
   p = __fadd_rn(__fmaf_rn(__fmul_rn(p, r), r, r), 1.0f);
-  const unsigned power = (__float_as_uint(shifted) << 23) + 0x3f800000u;  // of the float 2^n
-  return __fmul_rn(p, __uint_as_float(below ? 0u : power));                // exact: the result is normal, or 0
+  const unsigned power = (__float_as_uint(shifted) << 23) + 0x3f800000u;  // of the float 2^n; 0 of -88, where n is -127
+  return __fmul_rn(p, __uint_as_float(power));                            // exact: the result is normal, or 0
 }
 
 // exp(x), NUMERICS 2: +0 below -87, exp(88) above 88, NaN stays NaN.

@@ -175,6 +175,7 @@ __device__ __forceinline__ void add_chunk(float (&total)[2][EIGHTS][4], const Ge
     for (int m = 0; m < 2; m++)
 #pragma unroll
       for (int i = 0; i < 4; i++) total[m][n][i] = __fadd_rn(total[m][n][i], a[m][i]);
+    if constexpr (HELD_BACK) __syncwarp();
     if (n < 4) beside(n);
     if constexpr (HELD_BACK || Op::HALVES) __syncwarp();
   }
@@ -205,25 +206,23 @@ __device__ __forceinline__ void gemm_item(GemmStage<Op>* stages, const Activatio
   GemmCargo<Op> cargo;
   cargo.start(of.weight, min(group, (of.outputs - 1) / TILE_ROWS), x, row_tile);
   __syncthreads();  // the stages of the item before are used up
-  GemmStage<Op>*stage = stages, *next = stages + 1;
   cargo.load_scales(true);
-  cargo.load_codes(*stage, true);
+  cargo.load_codes(stages[0], true);
   pdl_wait();
-  cargo.load_activations(*stage, true);
-  cargo.store_scales(*stage);
+  cargo.load_activations(stages[0], true);
+  cargo.store_scales(stages[0]);
   cargo.load_scales(chunks > 1);
   float total[2][EIGHTS][4] = {};
   for (int chunk = 0; chunk < chunks; chunk++) {
+    GemmStage<Op>&stage = stages[chunk % 2], &next = stages[(chunk + 1) % 2];
     const bool one = chunk + 1 < chunks, two = chunk + 2 < chunks;  // whether there are so many more
     cargo.copies.wait();
     __syncthreads();  // this chunk is there, and the one before used up
-    add_chunk(total, *stage, live, [&](int n) {
-      if (n == 0) cargo.load_activations(*next, one);
-      if (n == 1) cargo.load_codes(*next, one);
-      if (n == 3) cargo.store_scales(*next), cargo.load_scales(two);
+    add_chunk(total, stage, live, [&](int n) {
+      if (n == 0) cargo.load_activations(next, one);
+      if (n == 1) cargo.load_codes(next, one);
+      if (n == 3) cargo.store_scales(next), cargo.load_scales(two);
     });
-    GemmStage<Op>* const used = stage;
-    stage = next, next = used;
   }
   cargo.copies.wait();
   if (of.added)  // all of them are on their way before the first sum is stored, perhaps over one of them

@@ -140,12 +140,15 @@ template <int PIECES_> struct OffsetTile {
   // Scales 0 .. 3 are the low six bits of bytes 0 .. 3, minima 0 .. 3 those of bytes 4 .. 7; scales 4 .. 7 are the low
   // nibbles of bytes 8 .. 11 under the upper two bits of bytes 0 .. 3, minima 4 .. 7 the high ones under those of 4 .. 7.
   static __device__ __forceinline__ unsigned scales(const Header& header, int c) {
-    const uint4& h = header.words;
-    return c == 0 ? h.y & 0x3f3f3f3fu : (h.w & 0x0f0f0f0fu) | ((h.y >> 2) & 0x30303030u);
+    return six_bits(header.words.y, header.words.w, c);
   }
   static __device__ __forceinline__ unsigned minima(const Header& header, int c) {
-    const uint4& h = header.words;
-    return c == 0 ? h.z & 0x3f3f3f3fu : ((h.w >> 4) & 0x0f0f0f0fu) | ((h.z >> 2) & 0x30303030u);
+    return six_bits(header.words.z, header.words.w >> 4, c);
+  }
+  // No choice by c: it would become a branch where c is not known when compiled.
+  static __device__ __forceinline__ unsigned six_bits(unsigned first, unsigned second, int c) {
+    const unsigned low = first ^ ((first ^ second) & (0u - (unsigned)c));
+    return (low & 0x0f0f0f0fu) | ((first >> (2 * c)) & 0x30303030u);
   }
   static __device__ __forceinline__ Scale scale(const Header& header, int block) {
     const unsigned halves = header.words.x;

@@ -159,6 +159,8 @@ def _checked(q: Buffer, keys: Buffer, values: Buffer, position: Buffer, scale: n
 
 def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
     kernel = f"attention_prefill_{step.kind}_{128 if step.head_dim <= 128 else 256}"
+    if (step.kind, step.head_dim) == ("f16", 128):
+        kernel += "_whole"
     grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
     args = (out, *step.inputs())
     stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=args, shared=PREFILL_SHARED)

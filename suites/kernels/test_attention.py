@@ -251,20 +251,27 @@ def test_8_bit_form_of_many_rows_or_odd_heads_is_refused(device: Device) -> None
             _quantized(device, case)
 
 
-@pytest.mark.parametrize("rows", [1, SPLIT_ROWS, SPLIT_ROWS + 1])
-def test_auto_takes_the_way_for_the_rows(device: Device, rows: int) -> None:
-    case = Case(rows=rows, heads=2, kv_heads=1, head_dim=32, context=40, position=3)
+@pytest.mark.parametrize(
+    ("rows", "head_dim", "prefill"),
+    [
+        (1, 32, ""),
+        (SPLIT_ROWS, 128, ""),
+        (SPLIT_ROWS + 1, 32, "attention_prefill_f16_128"),
+        (SPLIT_ROWS + 1, 128, "attention_prefill_f16_128_whole"),
+    ],
+)
+def test_auto_takes_the_way_for_the_rows(device: Device, rows: int, head_dim: int, prefill: str) -> None:
+    case = Case(rows=rows, heads=2, kv_heads=1, head_dim=head_dim, context=40, position=3)
     log = LaunchLog(device.stream())
     buffers = {name: device.upload(array, name) for name, array in case.tensors().items()}
-    for name, shape in attention_scratch(rows, 2, 32, 40).items():
+    for name, shape in attention_scratch(rows, 2, head_dim, 40).items():
         buffers[name] = device.alloc(shape, np.float32, name)
-    buffers["out"] = device.alloc((rows, 64), np.float32, "out")
+    buffers["out"] = device.alloc((rows, 2 * head_dim), np.float32, "out")
     attention(
         log, buffers["q"], buffers["keys"], buffers["values"], buffers["position"],
         scale=case.scale, scratch=Scratch.from_arena(buffers), out=buffers["out"],
     )  # fmt: skip
-    split = {"attention_split_f16": 1, "attention_combine": 1}
-    assert log.executed() == (split if rows <= SPLIT_ROWS else {"attention_prefill_f16_128": 1})
+    assert log.executed() == ({prefill: 1} if prefill else {"attention_split_f16": 1, "attention_combine": 1})
     for buffer in buffers.values():
         device.free(buffer)
 

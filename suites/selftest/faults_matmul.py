@@ -172,8 +172,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="gemm-unpacks-the-scales-of-the-chunk-after-the-next",
         file="engine/kernels/gemm.cuh",
-        old="cargo.store_scales(*next), cargo.load_scales(two);",
-        new="cargo.load_scales(two), cargo.store_scales(*next);",
+        old="cargo.store_scales(next), cargo.load_scales(two);",
+        new="cargo.load_scales(two), cargo.store_scales(next);",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_shapes[{{device}}-(34, 704, 3)]",),
     ),
     Fault(
