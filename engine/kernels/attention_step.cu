@@ -39,7 +39,7 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
 template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
-  const int items = item_count<M>(position, n), BATCH = STAGES == WHOLE && M == 1 ? 16 : 8;
+  const int items = item_count<M>(position, n);
   int at = (int)blockIdx.x;
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
@@ -51,7 +51,7 @@ __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<C
   for (;;) {
     bring_heads<Cell, WIDEST, M>(shared, head, turn, step.keys, step.values, position, n, item, step.in.eps);
     const Attended<M> found = attend_split<Cell, WIDEST, M, STAGES>(shared, chunks, n, item, step.scale);
-    finish_split<M, BATCH>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
+    finish_split<WIDEST, M>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
     at += (int)gridDim.x;
     if (at >= items) return;
     __syncthreads();  // shared memory is written again for the next item

@@ -72,7 +72,7 @@ template <class Cell, int STRIDE, int M, int D> struct Folded {
 template <class Cell, int STRIDE, int M, int D>
 __device__ __forceinline__ void fold(float (&o)[M][D], const float4* p, const Cell* cells, int count) {
   using Part = Folded<Cell, STRIDE, M, D>;
-  const int STEP = Part::STEP, TURNS = Packed<Cell>::PER_WORD;  // floats leave no registers for two
+  const int STEP = Part::STEP, TURNS = M == 1 ? Packed<Cell>::PER_WORD : 1;  // else there are no registers for two
   int left = count;
   if (left >= STEP) {
     Part now, next;
