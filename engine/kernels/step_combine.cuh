@@ -118,21 +118,24 @@ template <int WIDEST, int M>
 __device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
                                              const StepOutputs& to, const StepSizes& n, const StepItem& item,
                                              int visited) {
-  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT, D = Share<M>::VALUES;
+  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT, QUERIES = Share<M>::QUERIES;
   const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
+  const Folder<WIDEST, M> folder;
 #pragma unroll
-  for (int i = 0; i < M; i++) {
-    if (i >= item.queries) continue;
-    float* o = alone ? shared.heads + i * n.head_dim : scratch.o + (place + (long long)i * splits) * n.head_dim;
+  for (int i = 0; i < QUERIES; i++) {
+    const int query = folder.team * QUERIES + i;
+    if (!folder.has(n.head_dim) || query >= item.queries) continue;
+    float* o = alone ? shared.heads + query * n.head_dim : scratch.o + (place + (long long)query * splits) * n.head_dim;
 #pragma unroll
-    for (int d = 0; d < D; d++)
-      if (D * t < n.head_dim) o[D * t + d] = split.o[i][d];
-    if (t == 0 && !alone) scratch.m[place + (long long)i * splits] = split.top[i];
+    for (int d = 0; d < Share<M>::VALUES; d++) o[folder.first + d] = split.o[i][d];
   }
   if (adder) {
     if (alone) shared.sums[lane] = split.l;
-    else scratch.l[place + (long long)lane * splits] = split.l;
+    else {
+      scratch.m[place + (long long)lane * splits] = split.top;
+      scratch.l[place + (long long)lane * splits] = split.l;
+    }
   }
   __syncthreads();
   if (!alone) {
