@@ -113,13 +113,11 @@ __device__ __forceinline__ void put_results(const StepShared& shared, const Step
   }
 }
 
-// What a split gave: if it is the only one its results, else into the scratch; the block that arrives last combines.
+// What a split gave: if it is the only one to where results are made, else into the scratch.
 template <int WIDEST, int M>
-__device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
-                                             const StepOutputs& to, const StepSizes& n, const StepItem& item,
-                                             int visited) {
+__device__ __forceinline__ void put_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
+                                          const StepSizes& n, const StepItem& item, bool alone) {
   const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT, QUERIES = Share<M>::QUERIES;
-  const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
   const Folder<WIDEST, M> folder;
 #pragma unroll
@@ -130,16 +128,22 @@ __device__ __forceinline__ void finish_split(StepShared& shared, const Attended<
 #pragma unroll
     for (int d = 0; d < Share<M>::VALUES; d++) o[folder.first + d] = split.o[i][d];
   }
-  if (adder) {
-    if (alone) shared.sums[lane] = split.l;
-    else {
-      scratch.m[place + (long long)lane * splits] = split.top;
-      scratch.l[place + (long long)lane * splits] = split.l;
-    }
+  if (t >> 5 != ADDER || lane >= item.queries) return;
+  if (alone) shared.sums[lane] = split.l;
+  else {
+    scratch.m[place + (long long)lane * splits] = split.top;
+    scratch.l[place + (long long)lane * splits] = split.l;
   }
+}
+
+// Results of the queries of an item, of whose `visited` splits this block has put `put` since it came here last: by the
+// block that arrives last.
+template <int WIDEST, int M>
+__device__ __forceinline__ void finish_queries(StepShared& shared, const StepScratch& scratch, const StepOutputs& to,
+                                               const StepSizes& n, const StepItem& item, int put, int visited) {
   __syncthreads();
-  if (!alone) {
-    if (t == 0) shared.last = last_to_arrive(scratch.arrivals + item.head, (unsigned)visited);
+  if (visited > 1) {
+    if (threadIdx.x == 0) shared.last = last_to_arrive(scratch.arrivals + item.head, (unsigned)visited, (unsigned)put);
     __syncthreads();
     if (!shared.last) return;
     combine_splits<WIDEST, M>(shared, scratch, n, item, visited);

@@ -30,13 +30,13 @@ template <int M> struct Share {
   static_assert(TEAMS * SCORERS <= STEP_THREADS, "a thread for all scores");
 };
 
-// Where the q or the p_j of a team start: [head_dim][QUERIES] or [keys][QUERIES].
+// Where the q or the p_j of a team start: [head_dim][QUERIES] or [keys][QUERIES]; no head is longer than a split.
 template <int M, class T> __device__ __forceinline__ T* of_team(T* p, int team) {
   return p + team * (SPLIT * Share<M>::QUERIES * 4 / (int)sizeof(T));
 }
 
 struct StepShared {
-  float4 p[SPLIT * MOST_QUERIES / 4];                         // first the q, then the p_j, of one team after the other
+  float4 q[SPLIT * MOST_QUERIES / 4], p[SPLIT * MOST_QUERIES / 4];  // q and p_j, of one team after the other
   uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];  // cells of this step
   float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];             // of warps, normed; at the end O, [queries][head_dim]
   float tops[STEP_THREADS / 32 * MOST_QUERIES];               // maxima of the warps, [warps][QUERIES]
@@ -81,7 +81,7 @@ __device__ __forceinline__ void bring_heads(StepShared& shared, const float* hea
     turn_head<WIDEST>(x, shared.heads + warp * LARGEST_HEAD, turn, n.head_dim, n.pairs, eps);
   if (warp < M) {
     const int QUERIES = Share<M>::QUERIES;
-    float* q = of_team<M>(reinterpret_cast<float*>(shared.p), warp / QUERIES) + warp % QUERIES;
+    float* q = of_team<M>(reinterpret_cast<float*>(shared.q), warp / QUERIES) + warp % QUERIES;
 #pragma unroll
     for (int u = 0; u < WIDEST / 32; u++)
       if (lane + 32 * u < n.head_dim) q[(lane + 32 * u) * QUERIES] = x[u];

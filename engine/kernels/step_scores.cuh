@@ -62,7 +62,7 @@ template <int M> __device__ __forceinline__ float top_of(const StepShared& share
   return top;
 }
 
-// The s_j of this thread's keys become p_j in shared memory, where q lay.
+// The s_j of this thread's keys become p_j in shared memory.
 template <int M>
 __device__ __forceinline__ void exponentiate(StepShared& shared, float (&s)[Share<M>::KEYS][Share<M>::QUERIES], int seen,
                                              float scale) {

@@ -16,15 +16,16 @@ template <int WIDEST, int M> struct Folder {
   __device__ __forceinline__ bool has(int head_dim) const { return team < Share<M>::TEAMS && first < head_dim; }
 };
 
-// The keys and values of an item on their way, as far as there is room behind `shared`.
+// The keys and values of an item on their way, as far as there is room behind `shared`; those of the items `stride` keys
+// later follow in a ring.
 template <class Cell, int WIDEST, int STAGES>
 __device__ __forceinline__ Chunks<Cell, WIDEST, STAGES> ask_first(StepShared& shared, const Cell* keys,
                                                                   const Cell* values, const StepSizes& n,
-                                                                  const StepItem& item) {
-  const long long start = ((long long)item.kv_head * n.context + item.first) * n.head_dim;
-  Chunks<Cell, WIDEST, STAGES> chunks(
-      reinterpret_cast<uint4*>(&shared + 1), reinterpret_cast<const uint4*>(keys + start),
-      reinterpret_cast<const uint4*>(values + start), item.cached, n.head_dim / Packed<Cell>::PER_PIECE);
+                                                                  const StepItem& item, int stride, int position) {
+  const int start = item.kv_head * n.context;
+  Chunks<Cell, WIDEST, STAGES> chunks(reinterpret_cast<uint4*>(&shared + 1), reinterpret_cast<const uint4*>(keys),
+                                      reinterpret_cast<const uint4*>(values), n.head_dim / Packed<Cell>::PER_PIECE,
+                                      start + item.first, STAGES == WHOLE ? 0 : stride, start + position);
   chunks.ask_first();
   return chunks;
 }
@@ -39,7 +40,7 @@ __device__ __forceinline__ Attended<M> attend_split(StepShared& shared, Chunks<C
   const Folder<WIDEST, M> folder;
   const bool scores = scorer < Share<M>::TEAMS && first_key<KEYS>() < item.seen(), folds = folder.has(n.head_dim);
   const bool adds = t >> 5 == ADDER && lane < M;
-  const float4* q = of_team<M>(shared.p, scorer);
+  const float4* q = of_team<M>(shared.q, scorer);
   float s[KEYS][QUERIES] = {};
 #pragma unroll 1
   for (int c = 0; c < key_chunks; c++) {
