@@ -35,14 +35,15 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
           rest < SPLIT};
 }
 
-// All items of M queries, walked with a grid stride. All threads execute pdl_wait. Where that stride leads from split to
-// split of the same queries, these stay in shared memory and are counted as arrived once.
+// All items of M queries, as many at a time as there are blocks. All threads execute pdl_wait. Where that leads from split
+// to split of the same queries, these stay in shared memory and their splits arrive together. Else blocks take turns back and
+// forth: those that had the last split, which may be short, are the first to have another item.
 template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
   const int items = item_count<M>(position, n), visited = position / SPLIT + 1, all = items / visited;
   const int stride = (int)gridDim.x % all == 0 ? (int)gridDim.x / all * SPLIT : 0;
-  int at = (int)blockIdx.x, put = 0;
+  int at = (int)blockIdx.x, end = (int)gridDim.x, put = 0;  // end: of the items that blocks are at
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
   Chunks<Cell, WIDEST, STAGES> chunks =
@@ -55,7 +56,8 @@ __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<C
   for (;;) {
     const Attended<M> found = attend_split<Cell, WIDEST, M, STAGES>(shared, chunks, n, item, step.scale);
     put_split<WIDEST, M>(shared, found, step.scratch, n, item, visited == 1);
-    at += (int)gridDim.x, put++;
+    at = stride != 0 ? at + (int)gridDim.x : 2 * end - 1 - at;
+    end += (int)gridDim.x, put++;
     const bool stays = stride != 0 && at < items;
     if (!stays) finish_queries<WIDEST, M>(shared, step.scratch, step.to, n, item, put, visited), put = 0;
     if (at >= items) return;

@@ -142,7 +142,7 @@ def test_forced_grids(device: Device, case: Case, grid_limit: int | None) -> Non
 @pytest.mark.parametrize("grid_limit", [8, 16])
 @pytest.mark.parametrize("position", [5 * 256 - 1, 5 * 256, 1500])
 def test_a_block_walks_the_splits_of_its_queries(device: Device, position: int, grid_limit: int) -> None:
-    """Eight key heads: all splits of one to a block, or every other. The last one has the key of the step, or only that."""
+    """Eight key heads: all splits of one to a block, or every other. The last has the key of the step, or only that."""
     for kv in (np.float16, np.float32):
         _check(device, replace(QWEN, position=position, kv=kv), grid_limit=grid_limit)
 

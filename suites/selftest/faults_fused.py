@@ -87,6 +87,13 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}attention_step.py::test_a_block_walks_the_splits_of_its_queries[{{device}}-1500-16]",),
     ),
     Fault(
+        name="step-turns-back-to-the-wrong-item",
+        file="engine/kernels/attention_step.cu",
+        old="2 * end - 1 - at",
+        new="2 * end - at",
+        checks=(f"{_KERNELS}attention_step.py::test_forced_grids[{{device}}-12/2x64-at-700-float16-3]",),
+    ),
+    Fault(
         name="step-counts-many-splits-as-one",
         file="engine/kernels/step_combine.cuh",
         old="(unsigned)visited, (unsigned)put)",
