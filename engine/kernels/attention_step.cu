@@ -41,9 +41,9 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
 template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
-  const int items = item_count<M>(position, n), visited = position / SPLIT + 1, all = items / visited;
-  const int stride = (int)gridDim.x % all == 0 ? (int)gridDim.x / all * SPLIT : 0;
+  const int items = item_count<M>(position, n), visited = position / SPLIT + 1, of_split = n.kv_heads * tiles_of<M>(n);
   int at = (int)blockIdx.x, end = (int)gridDim.x, put = 0;  // end: of the items that blocks are at
+  const int stride = end < items && end % of_split == 0 ? end / of_split * SPLIT : 0;
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
   Chunks<Cell, WIDEST, STAGES> chunks =
