@@ -8,10 +8,10 @@
 //           combines, whichever it is.
 // Rounding: that of qk_norm, rope, kv_append, attention and quantize.
 // Traffic:  visible keys and values once per tile of queries; if there is more than one split, head_dim + 2 floats per
-//           query and split once each way; q once per split, k, v, a row of each table and the results once.
+//           query and split once each way; q once per block, k, v, a row of each table and the results once.
 #include "step_combine.cuh"
 
-static_assert(sizeof(StepShared) == 11424 && 16 * STAGE_PIECES == 16384, "engine/ops/attention_step.py asks for them");
+static_assert(sizeof(StepShared) == 15520 && 16 * STAGE_PIECES == 16384, "engine/ops/attention_step.py asks for them");
 
 // What a launch computes with.
 template <class Cell> struct StepAttention {
@@ -35,30 +35,40 @@ template <int M> __device__ __forceinline__ StepItem item_at(int at, int positio
           rest < SPLIT};
 }
 
-// All items of M queries, walked with a grid stride. All threads execute pdl_wait.
+// All items of M queries, as many at a time as there are blocks. All threads execute pdl_wait. Where that leads from split
+// to split of the same queries, these stay in shared memory and their splits arrive together. Else blocks take turns back and
+// forth: those that had the last split, which may be short, are the first to have another item.
 template <class Cell, int WIDEST, int M, int STAGES>
 __device__ __forceinline__ void attend(StepShared& shared, const StepAttention<Cell>& step, int position) {
   const StepSizes& n = step.n;
-  const int items = item_count<M>(position, n), BATCH = STAGES == WHOLE && M == 1 ? 16 : 8;
-  int at = (int)blockIdx.x;
+  const int items = item_count<M>(position, n), visited = position / SPLIT + 1, of_split = n.kv_heads * tiles_of<M>(n);
+  int at = (int)blockIdx.x, end = (int)gridDim.x, put = 0;  // end: of the items that blocks are at
+  const int stride = end < items && end % of_split == 0 ? end / of_split * SPLIT : 0;
   if (at >= items) return pdl_wait();
   StepItem item = item_at<M>(at, position, n);
-  Chunks<Cell, WIDEST, STAGES> chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item);
-  HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(step.in, position, n);
+  Chunks<Cell, WIDEST, STAGES> chunks =
+      ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item, stride, position);
+  const HeadTurn<WIDEST> turn = turn_of_warp<WIDEST>(step.in, position, n);
   const float* head = head_of_warp(step.in, n, item);
   pdl_wait();
+  bring_heads<Cell, WIDEST, M>(shared, head, turn, step.keys, step.values, position, n, item, step.in.eps);
 #pragma unroll 1
   for (;;) {
-    bring_heads<Cell, WIDEST, M>(shared, head, turn, step.keys, step.values, position, n, item, step.in.eps);
     const Attended<M> found = attend_split<Cell, WIDEST, M, STAGES>(shared, chunks, n, item, step.scale);
-    finish_split<M, BATCH>(shared, found, step.scratch, step.to, n, item, position / SPLIT + 1);
-    at += (int)gridDim.x;
+    put_split<WIDEST, M>(shared, found, step.scratch, n, item, visited == 1);
+    at = stride != 0 ? at + (int)gridDim.x : 2 * end - 1 - at;
+    end += (int)gridDim.x, put++;
+    const bool stays = stride != 0 && at < items;
+    if (!stays) finish_queries<WIDEST, M>(shared, step.scratch, step.to, n, item, put, visited), put = 0;
     if (at >= items) return;
-    __syncthreads();  // shared memory is written again for the next item
     item = item_at<M>(at, position, n);
-    chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item);
-    turn = turn_of_warp<WIDEST>(step.in, position, n);  // again: there are no registers to keep it in
-    head = head_of_warp(step.in, n, item);
+    if (!stays || STAGES == WHOLE) {
+      __syncthreads();  // stages are written again
+      chunks = ask_first<Cell, WIDEST, STAGES>(shared, step.keys, step.values, n, item, stride, position);
+    }
+    if (stays && !item.fresh) continue;
+    bring_heads<Cell, WIDEST, M>(shared, head_of_warp(step.in, n, item), turn_of_warp<WIDEST>(step.in, position, n),
+                                 step.keys, step.values, position, n, item, step.in.eps);
   }
 }
 

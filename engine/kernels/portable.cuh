@@ -62,16 +62,15 @@ template <int MOST> struct AsyncCopies {
   }
 };
 
-// For one thread of a block, after a barrier: whether this block is the last of `count` to come to the counter, which is
-// zero before the first one comes and again after the last. What all of them wrote before is then there for the threads
-// of this one, after its next barrier.
-__device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned count) {
+// For one thread of a block, after a barrier: whether this block, with `own` parts of `count`, is the last to come to the
+// counter, which is zero before the first one comes and again after the last. What all of them wrote before is then there
+// for the threads of this one, after its next barrier.
+__device__ __forceinline__ bool last_to_arrive(unsigned* counter, unsigned count, unsigned own = 1) {
   unsigned before;
-  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
-               : "=r"(before)
-               : "l"(counter), "r"(count - 1)
-               : "memory");
-  return before == count - 1;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(own) : "memory");
+  if (before + own != count) return false;
+  asm volatile("red.relaxed.gpu.global.and.b32 [%0], 0;" ::"l"(counter) : "memory");
+  return true;
 }
 
 // float16 by its bits. To float: exact. From float: round to nearest even, past 65504 infinity, NaN stays NaN.

@@ -10,44 +10,54 @@ static const int AHEAD = STAGE_PIECES / STEP_THREADS;  // pieces of a stage that
 // Where piece `piece` of key `key` lies within its four in a stage: eight neighbouring keys read from different banks.
 __device__ __forceinline__ int key_place(int key, int piece) { return piece ^ ((key >> 1) & (KEY_PIECES - 1)); }
 
-// First KEY_PIECES pieces of every key at a time, until the keys are through; then ASKED_ROWS rows of values at a time,
-// with room for heads of WIDEST values, at least once. They are taken like that, too, or, of a WHOLE split, the keys
-// together and then the values.
+// Of a split first KEY_PIECES pieces of every key at a time, until the keys are through; then ASKED_ROWS rows of values at a
+// time, with room for heads of WIDEST values, at least once. They are taken like that, too, or, of a WHOLE split, the keys
+// together and then the values. A ring goes on with the next split without a pause.
 template <class Cell, int WIDEST, int STAGES> struct Chunks {
   static const int ROW_PIECES = WIDEST / Packed<Cell>::PER_PIECE, ASKED_ROWS = STAGE_PIECES / ROW_PIECES;
   static const int VALUE_ROWS = STAGES == WHOLE ? SPLIT : ASKED_ROWS;  // that are taken at a time
-  uint4* stages;       // [STAGES][STAGE_PIECES]
-  const uint4* from;   // this thread's first piece of the chunk that is asked for next
-  const uint4* values;
-  int row_pieces;      // of the cache, a multiple of KEY_PIECES
-  int row, step, end;  // this thread brings the pieces of rows row, row + step, ... < end
-  int place, advance;  // of its first piece in a stage; pieces from one chunk to the next
-  int keys_left, rows, next, taken;
+  uint4* stages;                 // [STAGES][STAGE_PIECES]
+  const uint4 *keys, *values;    // the caches
+  const uint4* from;             // this thread's first piece of the chunk that is asked for next
+  int row_pieces;                // of the caches, a multiple of KEY_PIECES
+  int first, stride, new_row;    // rows: a split starts at `first`, the next one `stride` later, before that of this step
+  bool of_keys;
+  int end, left, next;  // rows of this thread's to come; chunks until the values, or the next split; the next one's stage
   AsyncCopies<STAGES * AHEAD> copies;
 
-  // `keys`, `values`: the first row of a split, of which `count` rows lie in the cache.
-  __device__ __forceinline__ Chunks(uint4* stages, const uint4* keys, const uint4* values, int count, int row_pieces)
-      : stages(stages), values(values), row_pieces(row_pieces), rows(count), next(0), taken(0) {
-    const int t = (int)threadIdx.x, piece = t % KEY_PIECES;
-    row = t / KEY_PIECES, step = STEP_THREADS / KEY_PIECES, end = count;
-    place = t - piece + key_place(row, piece), advance = KEY_PIECES, keys_left = row_pieces / KEY_PIECES;
-    from = keys + row * row_pieces + piece;
+  __device__ __forceinline__ Chunks(uint4* stages, const uint4* keys, const uint4* values, int row_pieces, int first,
+                                    int stride, int new_row)
+      : stages(stages), keys(keys), values(values), row_pieces(row_pieces), first(first), stride(stride), new_row(new_row),
+        next(0) {
+    begin_keys();
+  }
+  __device__ __forceinline__ void begin_keys() {
+    const int row = (int)threadIdx.x / KEY_PIECES, piece = (int)threadIdx.x % KEY_PIECES;
+    end = min(new_row - first, SPLIT) - row, left = row_pieces / KEY_PIECES, of_keys = true;
+    from = keys + (long long)(first + row) * row_pieces + piece;
+  }
+  __device__ __forceinline__ void begin_values() {
+    const int row = (int)threadIdx.x / ROW_PIECES, piece = (int)threadIdx.x % ROW_PIECES, rows = min(new_row - first, SPLIT);
+    end = piece < row_pieces ? rows - row : 0, left = max((rows + ASKED_ROWS - 1) / ASKED_ROWS, 1), of_keys = false;
+    from = values + (long long)(first + row) * row_pieces + piece;
   }
   // Asks for the next chunk; past the end for nothing.
   __device__ __forceinline__ void ask() {
-    if (keys_left-- == 0) {
-      const int t = (int)threadIdx.x, piece = t % ROW_PIECES;
-      row = t / ROW_PIECES, step = STEP_THREADS / ROW_PIECES, end = piece < row_pieces ? rows : 0;
-      place = t, advance = ASKED_ROWS * row_pieces;
-      from = values + row * row_pieces + piece;
+    if (left == 0) {
+      if (of_keys) begin_values();
+      else {
+        first = stride != 0 && first + stride <= new_row ? first + stride : new_row;
+        begin_keys();
+      }
     }
-    uint4* to = stages + next * STAGE_PIECES + place;
+    const int t = (int)threadIdx.x, piece = t % KEY_PIECES, step = STEP_THREADS / (of_keys ? KEY_PIECES : ROW_PIECES);
+    uint4* to = stages + next * STAGE_PIECES + (of_keys ? t - piece + key_place(t / KEY_PIECES, piece) : t);
 #pragma unroll
     for (int u = 0; u < AHEAD; u++)
-      if (row + u * step < end) copies.copy(to + u * STEP_THREADS, from + u * step * row_pieces);
+      if (u * step < end) copies.copy(to + u * STEP_THREADS, from + u * step * row_pieces);
     copies.commit();
-    from += advance;
-    if (keys_left < 0) end -= ASKED_ROWS;
+    from += of_keys ? KEY_PIECES : ASKED_ROWS * row_pieces, left--;
+    if (!of_keys) end -= ASKED_ROWS;
     next = next == STAGES - 1 ? 0 : next + 1;
   }
   // All that there is room for beside what is being used.
@@ -75,8 +85,6 @@ template <class Cell, int WIDEST, int STAGES> struct Chunks {
     copies.template wait_all_but<STAGES - 2>();
     __syncthreads();
     ask();
-    const uint4* chunk = stages + taken * STAGE_PIECES;
-    taken = taken == STAGES - 1 ? 0 : taken + 1;
-    return chunk;
+    return stages + next * STAGE_PIECES;  // round the ring, the oldest
   }
 };

@@ -1,6 +1,9 @@
 // The splits of some queries combined in ascending order by the block that arrives last, and their 8-bit form.
 #pragma once
+#include "step_parts.cuh"
 #include "step_split.cuh"
+
+static const int FACTORS = 32;  // splits whose factors are found together, one by each lane
 
 // o: (heads, splits, head_dim), m, l: (heads, splits); arrivals: (heads,), zero between launches.
 struct StepScratch {
@@ -16,17 +19,15 @@ struct StepOutputs {
   int padded;
 };
 
-// What `count` splits, among them the first one or not, need to be combined, for a query by a warp: a, b of NUMERICS 10
-// and l of each. `carried` is the maximum of the splits before. What changes nothing, not even a zero's sign: 1, -0 and 0
-// past `count`. The first split, to which -0 is added, has 1 and 1.
-template <int BATCH>
-__device__ __forceinline__ void find_factors(float4* factors, float& carried, const float* m, const float* l, int count,
+// What `count` splits, among them the first one or not, need to be combined, for a query by a warp whose lanes hold m and
+// l of a split each: a, b of NUMERICS 10 and l. `carried` is the maximum of the splits before. What changes nothing, not
+// even a zero's sign: 1, -0 and 0 past `count`. The first split, to which -0 is added, has 1 and 1.
+__device__ __forceinline__ void find_factors(float4* factors, float& carried, float m, float l, int count,
                                              bool with_first) {
   const int lane = (int)threadIdx.x & 31;
-  const float own = lane < count ? m[lane] : __uint_as_float(0xff800000u);
-  const float sum = lane < count ? l[lane] : 0.0f;
+  const float own = lane < count ? m : __uint_as_float(0xff800000u);
   float top = own;  // of the splits up to this one
-  for (int step = 1; step < BATCH; step *= 2) {
+  for (int step = 1; step < FACTORS; step *= 2) {
     const float other = __shfl_up_sync(WHOLE_WARP, top, step);
     if (lane >= step) top = nan_max(other, top);
   }
@@ -34,55 +35,54 @@ __device__ __forceinline__ void find_factors(float4* factors, float& carried, co
   const float above = __shfl_up_sync(WHOLE_WARP, top, 1), highest = lane ? above : carried;
   const bool is_first = with_first && lane == 0;
   const float before = exp32(__fsub_rn(highest, top)), after = exp32(__fsub_rn(own, top));
-  if (lane < BATCH)
-    factors[lane] = lane >= count ? make_float4(1.0f, -0.0f, 0.0f, 0.0f)
-                                  : make_float4(is_first ? 1.0f : before, is_first ? 1.0f : after, sum, 0.0f);
+  factors[lane] = lane >= count ? make_float4(1.0f, -0.0f, 0.0f, 0.0f)
+                                : make_float4(is_first ? 1.0f : before, is_first ? 1.0f : after, l, 0.0f);
   carried = __shfl_sync(WHOLE_WARP, top, count - 1);
 }
 
-// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums. BATCH: splits that a thread asks
-// for at once.
-template <int M, int BATCH>
+// O of the item's queries into shared.heads, [queries][head_dim], and L into shared.sums.
+template <int WIDEST, int M>
 __device__ __forceinline__ void combine_splits(StepShared& shared, const StepScratch& from, const StepSizes& n,
                                                const StepItem& item, int visited) {
-  const int t = (int)threadIdx.x, warp = t >> 5, half = n.head_dim / 2, splits = (n.context + SPLIT - 1) / SPLIT;
-  float4* factors = shared.p;  // [queries][BATCH]
-#pragma unroll 1
-  for (int start = 0; start < item.queries * half; start += STEP_THREADS) {
-    const int at = start + t, query = M == 1 ? at >= half : at / half;  // two values of a query
-    const bool mine = query < item.queries;
-    const float* first_split = from.o + (long long)(item.head + query) * splits * n.head_dim;
-    const float2* o = reinterpret_cast<const float2*>(first_split) + (at - query * half);
-    const long long scalars = (long long)(item.head + warp) * splits;  // of the query that this warp finds factors for
-    float carried = __uint_as_float(0xff800000u), sum = -0.0f;
-    float2 value = make_float2(-0.0f, -0.0f);
-#pragma unroll 1
-    for (int base = 0; base < visited; base += BATCH) {
-      const int count = min(BATCH, visited - base);
-      float2 part[BATCH];
+  static_assert(2 * M * FACTORS <= SPLIT * MOST_QUERIES / 4, "factors in use, and the next ones, where the p_j lay");
+  const int t = (int)threadIdx.x, warp = t >> 5, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT;
+  const int SHARE = STEP_THREADS / M, VALUES = WIDEST > SHARE ? WIDEST / SHARE : 1;  // threads of a query; values of each
+  const int query = t / SHARE, first = t % SHARE;
+  const bool finds = warp < item.queries, folds = query < item.queries && first < WIDEST;
+  const long long row = (long long)item.head * splits, scalars = row + (long long)warp * splits;
+  Parts<WIDEST, M> parts(reinterpret_cast<uint4*>(&shared + 1), from.o + row * n.head_dim, n.head_dim, item.queries, splits,
+                         visited);
+  float m = finds && lane < visited ? from.m[scalars + lane] : 0.0f;
+  float l = finds && lane < visited ? from.l[scalars + lane] : 0.0f;
+  float carried = __uint_as_float(0xff800000u), sum = -0.0f, value[VALUES];
 #pragma unroll
-      for (int u = 0; u < BATCH; u++)
-        part[u] = mine && u < count ? o[(long long)(base + u) * half] : make_float2(0.0f, 0.0f);
-      if (warp < item.queries)
-        find_factors<BATCH>(factors + warp * BATCH, carried, from.m + scalars + base, from.l + scalars + base, count,
-                            base == 0);
-      __syncthreads();
-      if (mine) {
-#pragma unroll
-        for (int u = 0; u < BATCH; u++) {
-          const float4 f = factors[query * BATCH + u];
-          sum = __fmaf_rn(f.z, f.y, __fmul_rn(sum, f.x));
-          value.x = __fmaf_rn(part[u].x, f.y, __fmul_rn(value.x, f.x));
-          value.y = __fmaf_rn(part[u].y, f.y, __fmul_rn(value.y, f.x));
-        }
-      }
-      __syncthreads();
+  for (int j = 0; j < VALUES; j++) value[j] = -0.0f;
+#pragma unroll 1
+  for (int base = 0; base < visited; base += FACTORS) {
+    float4* factors = shared.p + (base & FACTORS) * M;  // [M][FACTORS], one after the other in two places
+    if (finds) {
+      find_factors(factors + warp * FACTORS, carried, m, l, min(FACTORS, visited - base), base == 0);
+      const int next = base + FACTORS + lane;
+      if (next < visited) m = from.m[scalars + next], l = from.l[scalars + next];
     }
-    if (mine) {
-      reinterpret_cast<float2*>(shared.heads)[at] = value;
-      if (at == query * half) shared.sums[query] = sum;
+#pragma unroll 1
+    for (int b = 0; b < min(FACTORS, visited - base); b += BATCH) {
+      const float* part = parts.take() + query * BATCH * WIDEST + first;
+      if (!folds) continue;
+#pragma unroll
+      for (int u = 0; u < BATCH; u++) {
+        const float4 f = factors[query * FACTORS + b + u];
+        sum = __fmaf_rn(f.z, f.y, __fmul_rn(sum, f.x));
+#pragma unroll
+        for (int j = 0; j < VALUES; j++)
+          value[j] = __fmaf_rn(part[u * WIDEST + j * SHARE], f.y, __fmul_rn(value[j], f.x));
+      }
     }
   }
+#pragma unroll
+  for (int j = 0; j < VALUES; j++)
+    if (folds && first + j * SHARE < n.head_dim) shared.heads[query * n.head_dim + first + j * SHARE] = value[j];
+  if (folds && first == 0) shared.sums[query] = sum;
   __syncthreads();
 }
 
@@ -113,33 +113,40 @@ __device__ __forceinline__ void put_results(const StepShared& shared, const Step
   }
 }
 
-// What a split gave: if it is the only one its results, else into the scratch; the block that arrives last combines.
-template <int M, int BATCH>
-__device__ __forceinline__ void finish_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
-                                             const StepOutputs& to, const StepSizes& n, const StepItem& item,
-                                             int visited) {
-  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT, D = Share<M>::VALUES;
-  const bool alone = visited == 1, adder = t >> 5 == ADDER && lane < item.queries;
+// What a split gave: if it is the only one to where results are made, else into the scratch.
+template <int WIDEST, int M>
+__device__ __forceinline__ void put_split(StepShared& shared, const Attended<M>& split, const StepScratch& scratch,
+                                          const StepSizes& n, const StepItem& item, bool alone) {
+  const int t = (int)threadIdx.x, lane = t & 31, splits = (n.context + SPLIT - 1) / SPLIT, QUERIES = Share<M>::QUERIES;
   const long long place = (long long)item.head * splits + item.first / SPLIT;  // of query 0
+  const Folder<WIDEST, M> folder;
 #pragma unroll
-  for (int i = 0; i < M; i++) {
-    if (i >= item.queries) continue;
-    float* o = alone ? shared.heads + i * n.head_dim : scratch.o + (place + (long long)i * splits) * n.head_dim;
+  for (int i = 0; i < QUERIES; i++) {
+    const int query = folder.team * QUERIES + i;
+    if (!folder.has(n.head_dim) || query >= item.queries) continue;
+    float* o = alone ? shared.heads + query * n.head_dim : scratch.o + (place + (long long)query * splits) * n.head_dim;
 #pragma unroll
-    for (int d = 0; d < D; d++)
-      if (D * t < n.head_dim) o[D * t + d] = split.o[i][d];
-    if (t == 0 && !alone) scratch.m[place + (long long)i * splits] = split.top[i];
+    for (int d = 0; d < Share<M>::VALUES; d++) o[folder.first + d] = split.o[i][d];
   }
-  if (adder) {
-    if (alone) shared.sums[lane] = split.l;
-    else scratch.l[place + (long long)lane * splits] = split.l;
+  if (t >> 5 != ADDER || lane >= item.queries) return;
+  if (alone) shared.sums[lane] = split.l;
+  else {
+    scratch.m[place + (long long)lane * splits] = split.top;
+    scratch.l[place + (long long)lane * splits] = split.l;
   }
+}
+
+// Results of the queries of an item, of whose `visited` splits this block has put `put` since it came here last: by the
+// block that arrives last.
+template <int WIDEST, int M>
+__device__ __forceinline__ void finish_queries(StepShared& shared, const StepScratch& scratch, const StepOutputs& to,
+                                               const StepSizes& n, const StepItem& item, int put, int visited) {
   __syncthreads();
-  if (!alone) {
-    if (t == 0) shared.last = last_to_arrive(scratch.arrivals + item.head, (unsigned)visited);
+  if (visited > 1) {
+    if (threadIdx.x == 0) shared.last = last_to_arrive(scratch.arrivals + item.head, (unsigned)visited, (unsigned)put);
     __syncthreads();
     if (!shared.last) return;
-    combine_splits<M, BATCH>(shared, scratch, n, item, visited);
+    combine_splits<WIDEST, M>(shared, scratch, n, item, visited);
   }
   put_results<M>(shared, to, n, item);
 }

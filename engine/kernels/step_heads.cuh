@@ -21,20 +21,26 @@ static const int ADDER = STEP_THREADS / 32 - 1;  // the warp that adds up the p_
 static const int MOST_QUERIES = 4;
 static const int KEY_WARP = MOST_QUERIES, VALUE_WARP = KEY_WARP + 1;  // the ones before bring a query each
 
-// What a thread takes of M queries: the scores of KEYS keys, then the fold of VALUES neighbouring values. A q_d or p_j
-// comes from shared memory once for all of them, which is most of what there is to wait for with one query. With four, two
-// keys and two values took longer on an H200 (a token of qwen3-8b behind 3,968 others 2,170 us instead of 2,132).
+// What a thread takes of M queries, QUERIES of them, in a team of threads that has the same ones: the scores of KEYS keys,
+// then the fold of VALUES neighbouring values. A q_d or p_j comes from shared memory once for all of these, a key or value
+// once for all QUERIES. Of four queries a warp of every scheduler has scores, and then values.
 template <int M> struct Share {
-  static const int KEYS = M == 1 ? 2 : 1, SCORERS = SPLIT / KEYS, VALUES = KEYS;
+  static const int QUERIES = M == 1 ? 1 : 2, TEAMS = M / QUERIES, KEYS = M == 1 ? 2 : 4, SCORERS = SPLIT / KEYS, VALUES = 2;
+  static_assert(TEAMS * SCORERS <= STEP_THREADS, "a thread for all scores");
 };
 
+// Where the q or the p_j of a team start: [head_dim][QUERIES] or [keys][QUERIES]; no head is longer than a split.
+template <int M, class T> __device__ __forceinline__ T* of_team(T* p, int team) {
+  return p + team * (SPLIT * Share<M>::QUERIES * 4 / (int)sizeof(T));
+}
+
 struct StepShared {
-  float4 p[SPLIT * MOST_QUERIES / 4];                         // first q as [head_dim][M], then the p_j as [keys][M]
-  uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];  // cells of this step
-  float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];             // of warps, normed; at the end O, [queries][head_dim]
-  float tops[STEP_THREADS / 32 * MOST_QUERIES];               // maxima of the warps, [warps][M]
-  float sums[MOST_QUERIES];                                   // L at the end
-  int last;                                                   // is this block the last one to arrive?
+  float4 q[SPLIT * MOST_QUERIES / 4], p[SPLIT * MOST_QUERIES / 4];  // q and p_j, of one team after the other
+  uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];   // cells of this step
+  float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];                   // of warps, normed; at the end O, [queries][head_dim]
+  float tops[STEP_THREADS / 32 * MOST_QUERIES];                     // maxima of the warps, [warps][QUERIES]
+  float sums[MOST_QUERIES];                                         // L at the end
+  int last;                                                         // is this block the last one to arrive?
 };
 
 // One work item: `queries` queries from head `head` on over the split that starts at key `first`. `cached` keys of it
@@ -73,10 +79,11 @@ __device__ __forceinline__ void bring_heads(StepShared& shared, const float* hea
   if (head != nullptr && warp <= KEY_WARP)
     turn_head<WIDEST>(x, shared.heads + warp * LARGEST_HEAD, turn, n.head_dim, n.pairs, eps);
   if (warp < M) {
-    float* q = reinterpret_cast<float*>(shared.p) + warp;
+    const int QUERIES = Share<M>::QUERIES;
+    float* q = of_team<M>(reinterpret_cast<float*>(shared.q), warp / QUERIES) + warp % QUERIES;
 #pragma unroll
     for (int u = 0; u < WIDEST / 32; u++)
-      if (lane + 32 * u < n.head_dim) q[(lane + 32 * u) * M] = x[u];
+      if (lane + 32 * u < n.head_dim) q[(lane + 32 * u) * QUERIES] = x[u];
   } else if (head != nullptr) {
     const bool appends = item.head == item.kv_head * n.group;
     const long long cell = ((long long)item.kv_head * n.context + position) * n.head_dim;

@@ -41,7 +41,7 @@ __device__ __forceinline__ void fold_one(float (&o)[M][D], const float* p, const
 
 // STEP keys' p_j of M queries and D values of each, on their way from shared memory.
 template <class Cell, int STRIDE, int M, int D> struct Folded {
-  static const int STEP = M == 1 ? 8 : 4;
+  static const int STEP = 8;
   float4 p[STEP * M / 4];
   Cells<Cell, D> v[STEP];
   __device__ __forceinline__ void load(const float4* from, const Cell* cells) {

@@ -20,7 +20,7 @@ RESIDENT = 2  # blocks that a multiprocessor holds at once
 # wait behind those. With more of them two blocks of this launch are worth more. On an H200, a token of qwen3-8b: 2,176
 # against 2,311 us behind 3,968 others (1.03 splits), 2,667 against 2,461 behind 8,200 (2.0).
 ALONE = 1.25
-SHARED, STAGE = 11424, 16384  # bytes of StepShared, and of a stage behind it
+SHARED, STAGE = 15520, 16384  # bytes of StepShared, and of a stage behind it
 RING, WHOLE = 5, 8  # stages: of a ring, or so many that a split of 128 float16 a row lies there as a whole
 
 

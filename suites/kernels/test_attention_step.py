@@ -129,13 +129,22 @@ def test_shapes(device: Device, case: Case) -> None:
 
 
 GRID_CASE = Case(heads=12, kv_heads=2, head_dim=64, position=700)
-MANY_SPLITS = Case(heads=4, kv_heads=1, head_dim=32, position=8 * 256 + 3, kv=np.float32)  # more than one batch
+# More than twice as many splits as find their factors together, and not a multiple of those combined together.
+MANY_SPLITS = Case(heads=4, kv_heads=1, head_dim=32, position=65 * 256 + 3, kv=np.float32)
 
 
 @pytest.mark.parametrize("grid_limit", GRIDS)
 @pytest.mark.parametrize("case", [GRID_CASE, replace(GRID_CASE, position=255), MANY_SPLITS], ids=str)
 def test_forced_grids(device: Device, case: Case, grid_limit: int | None) -> None:
     _check(device, case, grid_limit=grid_limit)
+
+
+@pytest.mark.parametrize("grid_limit", [8, 16])
+@pytest.mark.parametrize("position", [5 * 256 - 1, 5 * 256, 1500])
+def test_a_block_walks_the_splits_of_its_queries(device: Device, position: int, grid_limit: int) -> None:
+    """Eight key heads: all splits of one to a block, or every other. The last has the key of the step, or only that."""
+    for kv in (np.float16, np.float32):
+        _check(device, replace(QWEN, position=position, kv=kv), grid_limit=grid_limit)
 
 
 WIDE = Case(heads=32 * 40, kv_heads=64, head_dim=32, position=258)  # more items than any device has multiprocessors
@@ -180,7 +189,7 @@ def test_a_nan_shows_exactly_where_it_is_visible(device: Device, name: str, at: 
 
 
 def test_many_splits(device: Device) -> None:
-    """The largest score lies in the first batch of splits and counts for those after it."""
+    """The largest score lies among the first splits and counts for those after them."""
     tensors = MANY_SPLITS.tensors()
     tensors["keys"][0, 1000] = 20 * tensors["q"][0, 0]
     _check(device, MANY_SPLITS, tensors)
@@ -243,7 +252,7 @@ def test_whole_splits(whole: HostDevice, sizes: tuple[int, int, int], position: 
     _check(whole, case, grid_limit=grid_limit)
 
 
-@pytest.mark.parametrize("position", [16 * 256 - 1, 16 * 256, 17 * 256 + 3])
+@pytest.mark.parametrize("position", [8 * 256 - 1, 8 * 256, 17 * 256 + 3])
 def test_batches_of_whole_splits(whole: HostDevice, position: int) -> None:
     _check(whole, Case(heads=2, kv_heads=1, head_dim=32, position=position))
 

@@ -51,14 +51,14 @@ template <int MOST> struct AsyncCopies {
   }
 };
 
-// atom.acq_rel.inc. In check mode the blocks that came before hand over what they wrote: see checker.h.
-static inline bool last_to_arrive(unsigned* counter, unsigned count) {
+// atom.acq_rel.add, and zero behind the last. In check mode the blocks that came before hand over what they wrote: see checker.h.
+static inline bool last_to_arrive(unsigned* counter, unsigned count, unsigned own = 1) {
   const unsigned before =
-      simt::read_modify_write(counter, [&](unsigned old) { return old >= count - 1 ? 0u : old + 1u; });
+      simt::read_modify_write(counter, [&](unsigned old) { return old + own == count ? 0u : old + own; });
 #ifdef SIMT_CHECK
-  simt::api.arrived(counter, before == count - 1);
+  simt::api.arrived(counter, before + own == count);
 #endif
-  return before == count - 1;
+  return before + own == count;
 }
 
 // mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
