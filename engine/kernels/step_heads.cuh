@@ -23,9 +23,10 @@ static const int KEY_WARP = MOST_QUERIES, VALUE_WARP = KEY_WARP + 1;  // the one
 
 // What a thread takes of M queries, QUERIES of them, in a team of threads that has the same ones: the scores of KEYS keys,
 // then the fold of VALUES neighbouring values. A q_d or p_j comes from shared memory once for all of these, a key or value
-// once for all QUERIES. Of four queries a warp of every scheduler has scores, and then values.
+// once for all QUERIES. Two by two, so that four queries keep all warps busy with scores and one of every scheduler with
+// values.
 template <int M> struct Share {
-  static const int QUERIES = M == 1 ? 1 : 2, TEAMS = M / QUERIES, KEYS = M == 1 ? 2 : 4, SCORERS = SPLIT / KEYS, VALUES = 2;
+  static const int QUERIES = M == 1 ? 1 : 2, TEAMS = M / QUERIES, KEYS = 2, SCORERS = SPLIT / KEYS, VALUES = 2;
   static_assert(TEAMS * SCORERS <= STEP_THREADS, "a thread for all scores");
 };
 
@@ -36,11 +37,11 @@ template <int M, class T> __device__ __forceinline__ T* of_team(T* p, int team) 
 
 struct StepShared {
   float4 q[SPLIT * MOST_QUERIES / 4], p[SPLIT * MOST_QUERIES / 4];  // q and p_j, of one team after the other
-  uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];   // cells of this step
-  float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];                   // of warps, normed; at the end O, [queries][head_dim]
-  float tops[STEP_THREADS / 32 * MOST_QUERIES];                     // maxima of the warps, [warps][QUERIES]
-  float sums[MOST_QUERIES];                                         // L at the end
-  int last;                                                         // is this block the last one to arrive?
+  uint4 key[LARGEST_HEAD * 4 / 16], value[LARGEST_HEAD * 4 / 16];  // cells of this step
+  float heads[(MOST_QUERIES + 1) * LARGEST_HEAD];             // of warps, normed; at the end O, [queries][head_dim]
+  float tops[STEP_THREADS / 32 * MOST_QUERIES];               // maxima of the warps, [warps][QUERIES]
+  float sums[MOST_QUERIES];                                   // L at the end
+  int last;                                                   // is this block the last one to arrive?
 };
 
 // One work item: `queries` queries from head `head` on over the split that starts at key `first`. `cached` keys of it
