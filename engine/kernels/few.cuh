@@ -16,6 +16,7 @@ __device__ __forceinline__ int few_bands(int rows) { return (rows + FEW_ROWS - 1
 // [chunk][row][strip][output] of a row: the sums of chunks that a warp folds.
 struct RowSums {
   const float* sums;
+  static constexpr int AT_ONCE = 8;
   int CHUNK_PITCH;
   __device__ __forceinline__ const float* strip(int i) const { return sums + i * STRIP_ROWS; }
 };

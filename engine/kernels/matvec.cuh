@@ -200,7 +200,7 @@ template <class Work, int WARPS = MATVEC_WARPS, int MOST = 3, int OTHERS = 0> st
 struct StripSums {
   const float* sums;
   int stride;
-  static constexpr int CHUNK_PITCH = STRIP_ROWS;
+  static constexpr int CHUNK_PITCH = STRIP_ROWS, AT_ONCE = 32;
   __device__ __forceinline__ const float* strip(int i) const { return sums + i * stride * STRIP_ROWS; }
 };
 
@@ -258,7 +258,7 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
 }
 
 // Folds the sums of chunks of two strips, or of one, into a total: lanes 0 .. 15 the first, the others the second. Several
-// pairs side by side. What is added next is on its way long before: nothing else is done meanwhile.
+// pairs side by side. AT_ONCE sums are on their way together: nothing else is done meanwhile.
 template <int PAIRS, class Sums>
 __device__ __forceinline__ void fold_strips(float (&totals)[PAIRS], const Sums& sums, int strips, int chunks) {
   const int lane = threadIdx.x % 32, strip = lane / STRIP_ROWS;
@@ -266,7 +266,7 @@ __device__ __forceinline__ void fold_strips(float (&totals)[PAIRS], const Sums& 
   const float* sum[PAIRS];
 #pragma unroll
   for (int p = 0; p < PAIRS; p++) sum[p] = sums.strip(2 * p + strip) + lane % STRIP_ROWS;
-#pragma unroll 32 / PAIRS
+#pragma unroll Sums::AT_ONCE / PAIRS
   for (int chunk = 0; chunk < chunks; chunk++)
 #pragma unroll
     for (int p = 0; p < PAIRS; p++) totals[p] = __fadd_rn(totals[p], sum[p][chunk * sums.CHUNK_PITCH]);
