@@ -64,43 +64,44 @@ attention_combine_quantize(signed char* codes, float* scales, float* sums, const
   });
 }
 
-// out, q: (rows, heads, head_dim); the rest as above. _128, _256: the widest head.
+// out, q: (rows, heads, head_dim); at_once: multiprocessors, each of which starts one of so many blocks; the rest as
+// above. _128, _256: the widest head.
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
 attention_prefill_f32_128(float* out, const float* q, const float* keys, const float* values, const int* position,
-                          int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+                          int rows, int heads, int kv_heads, int head_dim, int context, float scale, int at_once) {
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<float, 1>(*shared, out, q, keys, values, position,
-                         Step{rows, heads, kv_heads, head_dim, context}, scale);
+                         Step{rows, heads, kv_heads, head_dim, context}, scale, at_once);
 }
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
 attention_prefill_f32_256(float* out, const float* q, const float* keys, const float* values, const int* position,
-                          int rows, int heads, int kv_heads, int head_dim, int context, float scale) {
+                          int rows, int heads, int kv_heads, int head_dim, int context, float scale, int at_once) {
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<float, 2>(*shared, out, q, keys, values, position,
-                         Step{rows, heads, kv_heads, head_dim, context}, scale);
+                         Step{rows, heads, kv_heads, head_dim, context}, scale, at_once);
 }
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, LARGE_SHARED ? 3 : 2)
 attention_prefill_f16_128(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                           const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
-                          float scale) {
+                          float scale, int at_once) {
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<unsigned short, 1>(*shared, out, q, keys, values, position,
-                                  Step{rows, heads, kv_heads, head_dim, context}, scale);
+                                  Step{rows, heads, kv_heads, head_dim, context}, scale, at_once);
 }
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, 2)
 attention_prefill_f16_256(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                           const int* position, int rows, int heads, int kv_heads, int head_dim, int context,
-                          float scale) {
+                          float scale, int at_once) {
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<unsigned short, 2>(*shared, out, q, keys, values, position,
-                                  Step{rows, heads, kv_heads, head_dim, context}, scale);
+                                  Step{rows, heads, kv_heads, head_dim, context}, scale, at_once);
 }
 // Heads of 128 values, known when compiled.
 extern "C" __global__ void __launch_bounds__(PREFILL_THREADS, LARGE_SHARED ? 3 : 2)
 attention_prefill_f16_128_whole(float* out, const float* q, const unsigned short* keys, const unsigned short* values,
                                 const int* position, int rows, int heads, int kv_heads, int /*head_dim*/, int context,
-                                float scale) {
+                                float scale, int at_once) {
   DYN_SHARED(PrefillShared, shared);
   attend_tiles<unsigned short, 1>(*shared, out, q, keys, values, position, Step{rows, heads, kv_heads, 128, context},
-                                  scale);
+                                  scale, at_once);
 }

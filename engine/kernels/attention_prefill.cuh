@@ -138,15 +138,25 @@ __device__ __forceinline__ void attend_tile(PrefillShared& shared, float* out, c
   __syncthreads();  // shared memory is written again for the next item
 }
 
-// All work items of attention_prefill, the longest first; D: how many times 128 values a head may have.
+// Which item comes n-th. The longest come first; of every second round of one item for each multiprocessor the shorter
+// ones, so that a multiprocessor with a long one in a round gets a short one in the next.
+__device__ __forceinline__ int item_in_turn(int n, int items, int at_once) {
+  const int round = n / at_once, first = round * at_once;
+  return round % 2 ? first + min(first + at_once, items) - 1 - n : n;
+}
+
+// All work items of attention_prefill; D: how many times 128 values a head may have.
 template <class Cell, int D>
 __device__ __forceinline__ void attend_tiles(PrefillShared& shared, float* out, const float* q, const Cell* keys,
-                                             const Cell* values, const int* position, const Step& step, float scale) {
+                                             const Cell* values, const int* position, const Step& step, float scale,
+                                             int at_once) {
   pdl_launch_dependents();
   pdl_wait();
   const int start = position[0], tiles = (step.queries() + TILE - 1) / TILE;
   const int items = step.kv_heads * tiles;
-  for (int item = (int)blockIdx.x; item < items; item += (int)gridDim.x)
+  for (int n = (int)blockIdx.x; n < items; n += (int)gridDim.x) {
+    const int item = item_in_turn(n, items, at_once);
     attend_tile<Cell, D>(shared, out, q, keys, values, start, step, scale, item % step.kv_heads,
                          (tiles - 1 - item / step.kv_heads) * TILE);
+  }
 }

@@ -162,7 +162,7 @@ def _prefill(stream: Stream, step: Step, out: Buffer) -> None:
     if (step.kind, step.head_dim) == ("f16", 128):
         kernel += "_whole"
     grid = blocks(step.kv_heads * -(-step.queries // PREFILL_TILE))
-    args = (out, *step.inputs())
+    args = (out, *step.inputs(), np.int32(stream.device.multiprocessors))
     stream.launch("attention", kernel, grid=grid, block=PREFILL_THREADS, args=args, shared=PREFILL_SHARED)
 
 
