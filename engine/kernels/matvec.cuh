@@ -261,11 +261,11 @@ __device__ __forceinline__ void matvec(unsigned char* shared, const Work& work, 
 // pairs side by side. AT_ONCE sums are on their way together: nothing else is done meanwhile.
 template <int PAIRS, class Sums>
 __device__ __forceinline__ void fold_strips(float (&totals)[PAIRS], const Sums& sums, int strips, int chunks) {
-  const int lane = threadIdx.x % 32, strip = lane / STRIP_ROWS;
-  if (strip >= strips) return;
+  const int lane = threadIdx.x % 32;
+  if (lane >= strips * STRIP_ROWS) return;
   const float* sum[PAIRS];
 #pragma unroll
-  for (int p = 0; p < PAIRS; p++) sum[p] = sums.strip(2 * p + strip) + lane % STRIP_ROWS;
+  for (int p = 0; p < PAIRS; p++) sum[p] = sums.strip(2 * p + lane / STRIP_ROWS) + lane % STRIP_ROWS;
 #pragma unroll Sums::AT_ONCE / PAIRS
   for (int chunk = 0; chunk < chunks; chunk++)
 #pragma unroll
