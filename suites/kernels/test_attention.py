@@ -259,6 +259,7 @@ def test_8_bit_form_of_many_rows_or_odd_heads_is_refused(device: Device) -> None
         (SPLIT_ROWS + 1, 32, "attention_prefill_f16_128"),
         (SPLIT_ROWS + 1, 128, "attention_prefill_f16_128_whole"),
     ],
+    ids=["1", "16", "17", "17x128"],
 )
 def test_auto_takes_the_way_for_the_rows(device: Device, rows: int, head_dim: int, prefill: str) -> None:
     case = Case(rows=rows, heads=2, kv_heads=1, head_dim=head_dim, context=40, position=3)

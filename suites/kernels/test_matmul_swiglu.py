@@ -31,7 +31,8 @@ def _check(
     for buffer in out.values():
         buffer.fill(0xFF)
     weights = [load_weight(device, tensor, "weight") for tensor in (gate, up)]
-    matmul_swiglu(device.stream(grid_limit=grid_limit), quantized, *weights, out=Quantized(**out))
+    room = Quantized(codes=out["codes"], scales=out["scales"], sums=out["sums"])
+    matmul_swiglu(device.stream(grid_limit=grid_limit), quantized, *weights, out=room)
     got = {name: buffer.read() for name, buffer in out.items()}
     assert_same_quantized(got, expected, f"matmul_swiglu {types} {ff} {cols}")
     for buffer in [*out.values(), quantized.codes, quantized.scales, quantized.sums, *(w.buffer for w in weights)]:

@@ -127,8 +127,8 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="fused-logits-of-the-first-row-for-the-last",
         file=_FUSED,
-        old="a = _normed(stream, b, b.x.rows(first, first + rows),",
-        new="a = _normed(stream, b, b.x.rows(0, rows),",
+        old="a = normed or _normed(stream, b, b.x.rows(first, first + rows),",
+        new="a = normed or _normed(stream, b, b.x.rows(0, rows),",
         checks=(f"{_PREFILL}test_decode_goes_on_from_either[{{device}}]",),
     ),
     # ---- the step ----

@@ -8,6 +8,41 @@ _KERNELS = "suites/kernels/test_"
 
 FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
+        name="residual-is-quantised-before-the-weight-of-its-norm",
+        file="engine/kernels/matmul_residual.cu",
+        old="quantize_value(__fmul_rn(y, total.gain))",
+        new="quantize_value(y)",
+        checks=(f"{_KERNELS}matmul_residual.py::test_types[{{device}}-Q4_K-behind]",),
+    ),
+    Fault(
+        name="residual-squares-what-the-norm-has-weighted",
+        file="engine/kernels/matmul_residual.cu",
+        old="warp_sum(__fmul_rn(y, y))",
+        new="warp_sum(__fmul_rn(__fmul_rn(y, total.gain), y))",
+        checks=(f"{_KERNELS}matmul_residual.py::test_types[{{device}}-Q8_0-ahead]",),
+    ),
+    Fault(
+        name="residual-leaves-the-pads",
+        file="engine/kernels/matmul_residual.cu",
+        old="block = dim / BLOCK; block < padded / BLOCK;",
+        new="block = dim / BLOCK; block < dim / BLOCK;",
+        checks=(f"{_KERNELS}matmul_residual.py::test_types[{{device}}-Q6_K-behind]",),
+    ),
+    Fault(
+        name="a-row-behind-its-norm-has-sums-without-the-factor",
+        file="engine/kernels/matvec.cuh",
+        old="stage.sums[i] = __fmul_rn(sum, factor);",
+        new="stage.sums[i] = sum;",
+        checks=(f"{_KERNELS}matmul_residual.py::test_products_behind_it[{{device}}-Q4_K+Q4_K+Q6_K-normal]",),
+    ),
+    Fault(
+        name="residual-is-normed-as-for-the-same-layer-again",
+        file="engine/families/qwen3_fused.py",
+        old="_attention_norm(w.layers[i + 1])",
+        new="_attention_norm(w.layers[i])",
+        checks=("suites/families/test_fused.py::test_types[{device}-Q8_0-f16]",),
+    ),
+    Fault(
         name="fused-norm-forgets-the-columns-past-the-first-4096",
         file="engine/kernels/rms_norm_quantize.cu",
         old="first < padded; first += STRIDE)",
@@ -205,8 +240,8 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="matvec-spans-leave-some-warps-a-step-less",
         file="engine/ops/_matvec.py",
-        old="// per_step // WARPS * WARPS",
-        new="// per_step // WARPS * WARPS + 1",
+        old="steps = (steps - 1) // WARPS * WARPS  #",
+        new="steps = (steps - 1) // WARPS * WARPS + 1  #",
         checks=(f"{_KERNELS}matmul_group.py::test_widths[{{device}}-types2-27648-1-None]",),
     ),
     Fault(
@@ -269,15 +304,15 @@ FUSED_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a-pass-of-a-few-rows-forgets-the-residual",
         file="engine/families/qwen3_fused.py",
-        old="Product(weight=layer.attn_output, out=x, added=x)",
-        new="Product(weight=layer.attn_output, out=x, added=x if rows == 1 else None)",
+        old="(Product(weight=weight, out=x, added=x),), ahead=ahead)",
+        new="(Product(weight=weight, out=x, added=x if rows == 1 else None),), ahead=ahead)",
         checks=("suites/families/test_fused.py::test_a_few_rows[{device}-Q8_0-5]",),
     ),
     Fault(
         name="a-short-prefill-takes-the-logits-of-its-first-row",
         file="engine/families/qwen3_fused.py",
-        old="b.x.rows(first, first + rows), w.output_norm",
-        new="b.x.rows(0, rows), w.output_norm",
+        old="b.x.rows(first, first + rows), _head_norm(w)",
+        new="b.x.rows(0, rows), _head_norm(w)",
         checks=("suites/prefill/test_batched.py::test_only_the_last_row_is_asked_for[{device}-7]",),
     ),
     Fault(

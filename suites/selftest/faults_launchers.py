@@ -71,6 +71,13 @@ LAUNCHER_FAULTS: tuple[Fault, ...] = (
         origin="10",
     ),
     Fault(
+        name="residual-launcher-leaves-the-pads",
+        file="engine/ops/matmul_residual.py",
+        old='int32(OP, "padded", out_width)',
+        new='int32(OP, "padded", weight.rows)',
+        checks=(f"{_KERNELS}matmul_residual.py::test_types[{{device}}-Q5_K-ahead]",),
+    ),
+    Fault(
         name="embedding-launcher-forgets-the-last-token",
         file="engine/ops/embedding.py",
         old='int32("embedding", "vocab", table.rows)',

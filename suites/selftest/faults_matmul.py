@@ -31,8 +31,8 @@ MATMUL_FAULTS: tuple[Fault, ...] = (
     Fault(
         name="matvec-folds-chunks-from-the-right",
         file="engine/kernels/matvec.cuh",
-        old="total = __fadd_rn(total, sum[chunk * sums.CHUNK_PITCH]);",
-        new="total = __fadd_rn(total, sum[(chunks - 1 - chunk) * sums.CHUNK_PITCH]);",
+        old="__fadd_rn(totals[p], sum[p][chunk * sums.CHUNK_PITCH]);",
+        new="__fadd_rn(totals[p], sum[p][(chunks - 1 - chunk) * sums.CHUNK_PITCH]);",
         checks=(f"{_KERNELS}matmul_q8_0.py::test_a_row_of_a_batch_is_the_row_alone[{{device}}]",),
         origin="24",
     ),
