@@ -148,8 +148,8 @@ def test_counts_of_graph_and_direct_launches(model: ModelFile, cache: Path) -> N
     assert direct is not None
     assert replayed.graph_kernels_per_token is not None
     assert replayed.launches_per_token == 1
-    # The embedding and a norm; three products, attention and the gated product of each of three layers; the head, argmax
-    # and advance.
+    # The embedding and a norm; three products, attention and the gated product of each of three layers; the head,
+    # argmax and advance.
     assert replayed.graph_kernels_per_token == 2 + 5 * 3 + 3
     assert direct.launches_per_token == replayed.graph_kernels_per_token
     assert direct.graph_kernels_per_token == 0
