@@ -121,8 +121,18 @@ def test_products_behind_it(device: Device, types: tuple[str, ...], kind: str) -
 
 @pytest.mark.parametrize("name", TYPES)
 def test_gate_and_up_behind_it(device: Device, name: str) -> None:
-    out, x, gains = _check(device, "Q6_K", 768, 256)
-    gate, up = (weight(name, 160, 768, seed=i) for i in range(2))
+    _check_gate_and_up(device, name, 768)
+
+
+@pytest.mark.parametrize("dim", [8448, 11008])
+def test_a_wide_row_behind_it(device: Device, dim: int) -> None:
+    """More blocks of 32 than a thread block has threads; more columns than it has room for at a time."""
+    _check_gate_and_up(device, "Q5_K", dim)
+
+
+def _check_gate_and_up(device: Device, name: str, dim: int) -> None:
+    out, x, gains = _check(device, "Q6_K", dim, 256)
+    gate, up = (weight(name, 160, dim, seed=i) for i in range(2))
     made = {part: device.alloc(shape, dtype, part) for part, (shape, dtype) in outputs(1, 160).items()}
     loaded = [load_weight(device, tensor, "weight") for tensor in (gate, up)]
     matmul_swiglu(
