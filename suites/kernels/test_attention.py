@@ -132,6 +132,16 @@ def test_forced_grids(device: Device, grid_limit: int | None) -> None:
     _check(device, GRID_CASE, GRID_CASE.tensors(), grid_limit=grid_limit)
 
 
+# Of every second round the tiles come backwards; the last round is not a whole one.
+TILES = Case(rows=150, heads=50, kv_heads=50, head_dim=32, context=150, position=0)
+
+
+def test_more_tiles_than_multiprocessors(device: Device) -> None:
+    assert TILES.kv_heads * -(-TILES.rows // 64) > device.multiprocessors
+    got = _attended(device, TILES, tensors := TILES.tensors(), "prefill")
+    assert_same(got, TILES.expected(tensors), f"attention prefill {TILES}")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_of_q(device: Device, kind: Kind) -> None:
     """What is not finite in one head of one row stays there."""

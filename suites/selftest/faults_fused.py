@@ -43,6 +43,13 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_residual.py::test_products_behind_it[{{device}}-Q4_K+Q4_K+Q6_K-normal]",),
     ),
     Fault(
+        name="a-row-behind-its-norm-has-the-factor-in-its-first-span-alone",
+        file="engine/kernels/matvec.cuh",
+        old="if (blocks && start == 0) factor",
+        new="if (blocks && start + first == 0) factor",
+        checks=(f"{_KERNELS}matmul_residual.py::test_a_wide_row_behind_it[{{device}}-11008]",),
+    ),
+    Fault(
         name="residual-is-normed-as-for-the-same-layer-again",
         file="engine/families/qwen3_fused.py",
         old="_attention_norm(w.layers[i + 1])",
