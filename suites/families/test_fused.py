@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.device import Device
+from engine.devices.host import HostDevice
 from engine.ops.attention import quantizes
 from reference.spec.model import Model
 from reference.synth import SynthShape
@@ -30,6 +31,21 @@ def _check(device: Device, model: Model, *, kv: str = "f16", steps: int = 6, pro
     assert fused.launches.executed().total() < plain.launches.executed().total()
     fused.close()
     plain.close()
+
+
+@pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0", "F16"])
+def test_a_row_of_more_blocks_than_multiprocessors(models: Models, quant: str) -> None:
+    """No product leaves it for the norm behind it, which is then a launch of its own."""
+    model = models.tiny(quant)
+    small = HostDevice(multiprocessors=model.spec.dim // 32 - 1)
+    try:
+        _check(small, model)
+        s = session(small, model, context=2)
+        s.decode(3)
+        assert "matmul_residual" not in " ".join(s.launches.executed())
+        s.close()
+    finally:
+        small.close()
 
 
 def _check_few(device: Device, model: Model, *, rows: int, kv: str = "f16") -> None:

@@ -57,6 +57,13 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=("suites/families/test_fused.py::test_types[{device}-Q8_0-f16]",),
     ),
     Fault(
+        name="a-row-behind-a-norm-of-its-own-is-gated-over-itself",
+        file="engine/families/qwen3_fused.py",
+        old="norm.quantized and rows <= FEW_ROWS else",
+        new="norm.quantized and 1 < rows <= FEW_ROWS else",
+        checks=("suites/families/test_fused.py::test_a_row_of_more_blocks_than_multiprocessors[Q8_0]",),
+    ),
+    Fault(
         name="fused-norm-forgets-the-columns-past-the-first-4096",
         file="engine/kernels/rms_norm_quantize.cu",
         old="first < padded; first += STRIDE)",
