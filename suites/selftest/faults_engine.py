@@ -129,7 +129,10 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
         file=_FUSED,
         old="a = normed or _normed(stream, b, b.x.rows(first, first + rows),",
         new="a = normed or _normed(stream, b, b.x.rows(0, rows),",
-        checks=(f"{_PREFILL}test_decode_goes_on_from_either[{{device}}]",),
+        checks=(
+            f"{_PREFILL}test_decode_goes_on_from_either[{{device}}]",
+            f"{_PREFILL}test_only_the_last_row_is_asked_for[{{device}}-7]",
+        ),
     ),
     # ---- the step ----
     Fault(

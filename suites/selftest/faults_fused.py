@@ -330,13 +330,6 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=("suites/families/test_fused.py::test_a_few_rows[{device}-Q8_0-5]",),
     ),
     Fault(
-        name="a-short-prefill-takes-the-logits-of-its-first-row",
-        file="engine/families/qwen3_fused.py",
-        old="b.x.rows(first, first + rows), _head_norm(w)",
-        new="b.x.rows(0, rows), _head_norm(w)",
-        checks=("suites/prefill/test_batched.py::test_only_the_last_row_is_asked_for[{device}-7]",),
-    ),
-    Fault(
         name="group-gemm-adds-row-0-to-all",
         file="engine/kernels/gemm.cuh",
         old="of.added[row * of.stride + output]",
