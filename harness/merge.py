@@ -21,6 +21,7 @@ from harness.store import (
     ROWS,
     Line,
     lines,
+    read_environment,
     read_environments,
     read_plan,
     write_atomically,
@@ -65,7 +66,8 @@ def merge_runs(runs: Sequence[Path], target: Path, *, command: str) -> Merged:
     try:
         shutil.rmtree(building, ignore_errors=True)  # of a merge that was killed
         building.mkdir(parents=True)
-        write_record(building / PLAN, _plan(plans, command))
+        parts = [plan.parts or (read_environment(run).command,) for plan, run in zip(plans, runs, strict=True)]
+        write_record(building / PLAN, _plan(plans, command, parts))
         main, others = _environments(environments, rows)
         write_record(building / ENVIRONMENT, main)
         for name, records in ((ROWS, rows), (PEERS, peers), (IMPORTED, imported), (ENVIRONMENTS, others)):
@@ -93,7 +95,7 @@ def _together(runs: Sequence[Path], name: str, kind: type[Line], problems: list[
     return list(found.values()), repeated
 
 
-def _plan(plans: Sequence[Plan], command: str) -> Plan:
+def _plan(plans: Sequence[Plan], command: str, parts: Sequence[tuple[str, ...]]) -> Plan:
     """All planned rows, each once. Where the plans agree on what they were asked for, it stays said."""
     rows: dict[str, PlannedRow] = {row.id: row for plan in plans for row in plan.rows}
     first = msgspec.structs.asdict(plans[0])
@@ -104,6 +106,7 @@ def _plan(plans: Sequence[Plan], command: str) -> Plan:
         command=command,
         rows=tuple(rows.values()),
         targets=tuple(dict.fromkeys(target for plan in plans for target in plan.targets)),
+        parts=tuple(dict.fromkeys(command for part in parts for command in part)),
         **kept,
     )
 

@@ -253,6 +253,7 @@ class Plan(Record, frozen=True, kw_only=True):
     repeats: int = 0  # 0: as the matrix says
     peer: str = ""  # NAME=PATH of a program that is measured beside the rows
     targets: tuple[Target, ...] = ()  # what the rows are held against
+    parts: tuple[str, ...] = ()  # the commands of the runs that a merge put together
 
 
 class Gpu(Record, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from harness.aa_schema import RESULT, read_result
 from harness.errors import BadCall
 from harness.profile import KERNELS, read_profiles
 from harness.schema import Environment
-from harness.store import PLAN, read_environment, read_run
+from harness.store import PLAN, read_environment, read_plan, read_run
 from reports import markdown, noise
 from reports.document import Block, Paragraph, Table
 from reports.frames import row_frame, timed_rows
@@ -48,7 +48,8 @@ def _blocks(folder: Path) -> list[Block]:
     if not planned and not taken_apart:
         raise BadCall(f"{folder}: holds neither rows nor profiles of kernels nor an A/A run; expected a run folder")
     made = read_environment(folder)
-    blocks: list[Block] = [Paragraph(text=_machine(made)), typed(made.command)]
+    commands = (read_plan(folder).parts if planned else ()) or (made.command,)
+    blocks: list[Block] = [Paragraph(text=_machine(made)), *map(typed, commands)]
     if planned:
         blocks += _rows(folder)
     if taken_apart:

@@ -10,6 +10,7 @@ import pytest
 from harness.aa_schema import RESULT, AaFault, AaResult, CanaryNoise, Fit, RowNoise
 from harness.cli.main import zeroulp
 from harness.errors import BadCall
+from harness.merge import merge_runs
 from harness.profile import write_profiles
 from harness.schema import Target
 from harness.store import ENVIRONMENT, PLAN, read_environment, read_plan, write_record
@@ -62,6 +63,18 @@ def test_code_without_a_commit_is_named_by_its_tree(rows: Path) -> None:
     for commit, tree, expected in (("0123456789abcdef", "feed", "commit 0123456789ab."), ("", "feed", "tree feed.")):
         write_record(rows / ENVIRONMENT, msgspec.structs.replace(made, git_commit=commit, git_dirty=False, tree=tree))
         assert f"numerics {made.numerics}, {expected}" in figures([rows])
+
+
+def test_a_merged_run_says_how_each_part_was_made(rows: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", [ok(ROWS[1])])
+    commands = "zeroulp bench a.toml --where 'quant == \"Q8_0\"'", "zeroulp bench b.toml"
+    for folder, command in zip((rows, other), commands, strict=True):
+        write_record(folder / ENVIRONMENT, msgspec.structs.replace(read_environment(folder), command=command))
+    merge_runs([rows, other], tmp_path / "both", command="zeroulp store merge")
+    merge_runs([tmp_path / "both", other], tmp_path / "again", command="zeroulp store merge")
+    for merged in ("both", "again"):
+        text = figures([tmp_path / merged])
+        assert [text.count(f"```\n{command}\n```") for command in commands] == [1, 1]
 
 
 def noisy(folder: Path, *, moved: bool) -> Path:
