@@ -344,13 +344,6 @@ FUSED_FAULTS: tuple[Fault, ...] = (
         checks=(f"{_KERNELS}matmul_group.py::test_many_rows[{{device}}-Q4_K+Q4_K+Q4_K-70]",),
     ),
     Fault(
-        name="gemm-loads-a-chunk-again",
-        file="engine/kernels/gemm.cuh",
-        old="step = Op::piece(1, i) - first;",
-        new="step = 0;",
-        checks=(f"{_KERNELS}matmul_q4_k.py::test_shapes[{{device}}-(34, 1024, 3)]",),
-    ),
-    Fault(
         name="fused-norm-of-many-rows-folds-half-of-a-row",
         file="engine/kernels/rms_norm_quantize.cu",
         old="norm_and_quantize<256>(codes, scales, sums, x, weight, rows, dim, padded, eps);",
