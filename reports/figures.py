@@ -9,7 +9,7 @@ from harness.aa_schema import RESULT, read_result
 from harness.errors import BadCall
 from harness.profile import KERNELS, read_profiles
 from harness.schema import Environment
-from harness.store import PLAN, read_environment, read_plan, read_run
+from harness.store import PLAN, StoredRun, read_environment, read_run
 from reports import markdown, noise
 from reports.document import Block, Paragraph, Table
 from reports.frames import row_frame, timed_rows
@@ -48,17 +48,17 @@ def _blocks(folder: Path) -> list[Block]:
     if not planned and not taken_apart:
         raise BadCall(f"{folder}: holds neither rows nor profiles of kernels nor an A/A run; expected a run folder")
     made = read_environment(folder)
-    commands = (read_plan(folder).parts if planned else ()) or (made.command,)
+    run = read_run(folder) if planned else None
+    commands = (run.plan.parts if run else ()) or (made.command,)
     blocks: list[Block] = [Paragraph(text=_machine(made)), *map(typed, commands)]
-    if planned:
-        blocks += _rows(folder)
+    if run:
+        blocks += _rows(run)
     if taken_apart:
         blocks += [block for block in profile.section(pairs(read_profiles(folder))).blocks if isinstance(block, Table)]
     return blocks
 
 
-def _rows(folder: Path) -> list[Block]:
-    run = read_run(folder)
+def _rows(run: StoredRun) -> list[Block]:
     found, timed = held(run), timed_rows(row_frame(run))
     return [
         Paragraph(text=f"{decide(run).headline}."),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ops.quantize import BLOCK, padded
-from reference.ops.quantize import Quantized
+from engine.device import Buffer
+from engine.ops.quantize import BLOCK, Norm, Quantized, padded
+from reference.ops import quantize as oracle
 from suites.kernels.cases import assert_same
 
 
@@ -23,7 +24,12 @@ def outputs(rows: int, cols: int) -> dict[str, tuple[tuple[int, ...], type[np.ge
     }
 
 
-def assert_same_quantized(got: Mapping[str, NDArray[Any]], expected: Quantized, what: str) -> None:
+def rows_of(buffers: Mapping[str, Buffer], *, norm: Norm | None = None) -> Quantized:
+    """The 8-bit rows that buffers of these names are."""
+    return Quantized(codes=buffers["codes"], scales=buffers["scales"], sums=buffers["sums"], norm=norm)
+
+
+def assert_same_quantized(got: Mapping[str, NDArray[Any]], expected: oracle.Quantized, what: str) -> None:
     """Equal codes, scales and sums; zeros past the end of a row."""
     for name in ("codes", "scales", "sums"):
         wanted = getattr(expected, name)

@@ -13,11 +13,10 @@ from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.launch_log import LaunchLog
 from engine.ops.attention import SPLIT_ROWS, Scratch, Variant, attention, attention_scratch
-from engine.ops.quantize import Quantized
 from reference.ops import attention as oracle
 from reference.ops.quantize import exact as quantize
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, generator, run, values
-from suites.kernels.quantized import assert_same_quantized, outputs
+from suites.kernels.quantized import assert_same_quantized, outputs, rows_of
 
 VARIANTS: tuple[Variant, ...] = ("split", "prefill")
 
@@ -233,7 +232,7 @@ def _quantized(device: Device, case: Case, *, grid_limit: int | None = None) -> 
         {**scratch, **outputs(case.rows, case.heads * case.head_dim)},
         lambda stream, b: attention(
             stream, b["q"], b["keys"], b["values"], b["position"], scale=case.scale, scratch=Scratch.from_arena(b),
-            out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"]),
+            out=rows_of(b),
         ),
         grid_limit=grid_limit,
     )  # fmt: skip

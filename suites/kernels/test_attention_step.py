@@ -19,7 +19,7 @@ from engine.ops.quantize import Quantized
 from reference.ops import attention_step as oracle
 from reference.ops import quantize
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
-from suites.kernels.quantized import assert_same_quantized, outputs
+from suites.kernels.quantized import assert_same_quantized, outputs, rows_of
 
 EPS = 1e-6
 INPUTS = ("q", "k", "v", "q_weight", "k_weight", "cos", "sin")
@@ -87,7 +87,7 @@ def _check(
 
     def op(stream: Stream, b: dict[str, Buffer]) -> None:
         _launch(stream, b, case.scale, b["out"])
-        _launch(stream, b, case.scale, Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"]))
+        _launch(stream, b, case.scale, rows_of(b))
 
     outs = {"out": ((1, cols), np.float32), **outputs(1, cols)}
     results = run(device, tensors, {**shapes, **outs}, op, grid_limit=grid_limit)

@@ -19,7 +19,7 @@ from reference.ops.activations import Activations
 from reference.ops.quantize import exact as quantize
 from suites.kernels.cases import F32, GRIDS
 from suites.kernels.matmuls import VALUES, upload_quantized, values, weight
-from suites.kernels.quantized import assert_same_quantized, outputs
+from suites.kernels.quantized import assert_same_quantized, outputs, rows_of
 from suites.models import assert_same_bits
 
 EPS = 1e-6
@@ -33,7 +33,7 @@ def _room(device: Device, dim: int) -> Quantized:
     for buffer in (*made.values(), squares):
         buffer.fill(0xFF)
     norm = Norm(squares=squares, eps=EPS)
-    return Quantized(codes=made["codes"], scales=made["scales"], sums=made["sums"], norm=norm)
+    return rows_of(made, norm=norm)
 
 
 def _check(
@@ -135,9 +135,7 @@ def _check_gate_and_up(device: Device, name: str, dim: int) -> None:
     gate, up = (weight(name, 160, dim, seed=i) for i in range(2))
     made = {part: device.alloc(shape, dtype, part) for part, (shape, dtype) in outputs(1, 160).items()}
     loaded = [load_weight(device, tensor, "weight") for tensor in (gate, up)]
-    matmul_swiglu(
-        device.stream(), out, *loaded, out=Quantized(codes=made["codes"], scales=made["scales"], sums=made["sums"])
-    )
+    matmul_swiglu(device.stream(), out, *loaded, out=rows_of(made))
     normed = Activations(values=x, quantized=rms_norm_quantize.exact(x, gains, eps=EPS))
     got = {part: buffer.read() for part, buffer in made.items()}
     assert_same_quantized(got, swiglu_oracle.exact(normed, gate, up), f"matmul_swiglu behind a norm, {name}")

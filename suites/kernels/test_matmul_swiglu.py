@@ -7,14 +7,13 @@ import pytest
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
 from engine.ops.matmul_swiglu import matmul_swiglu
-from engine.ops.quantize import Quantized
 from engine.weights import load_weight
 from reference.ops import matmul_swiglu as oracle
 from reference.ops.activations import Activations
 from reference.ops.quantize import exact as quantize
 from suites.kernels.cases import GRIDS
 from suites.kernels.matmuls import VALUES, upload_quantized, values, weight
-from suites.kernels.quantized import assert_same_quantized, outputs
+from suites.kernels.quantized import assert_same_quantized, outputs, rows_of
 
 TYPES = ("Q8_0", "Q4_0", "Q5_0", "Q4_K", "Q5_K", "Q6_K")
 
@@ -31,7 +30,7 @@ def _check(
     for buffer in out.values():
         buffer.fill(0xFF)
     weights = [load_weight(device, tensor, "weight") for tensor in (gate, up)]
-    room = Quantized(codes=out["codes"], scales=out["scales"], sums=out["sums"])
+    room = rows_of(out)
     matmul_swiglu(device.stream(grid_limit=grid_limit), quantized, *weights, out=room)
     got = {name: buffer.read() for name, buffer in out.items()}
     assert_same_quantized(got, expected, f"matmul_swiglu {types} {ff} {cols}")

@@ -10,6 +10,7 @@ from engine.devices.host import HostDevice
 from engine.ops.quantize import Quantized, padded, quantize
 from reference.ops import quantize as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, assert_same, run, values
+from suites.kernels.quantized import rows_of
 
 SHAPES = ((1, 32), (3, 64), (2, 96), (5, 128), (17, 160), (1, 704), (7, 1024), (3, 2112), (65, 256), (2, 4096))
 
@@ -25,7 +26,7 @@ def _check(device: Device, x: F32, what: str, *, grid_limit: int | None = None) 
             "scales": ((rows, width // 32), np.float32),
             "sums": ((rows, width // 32), np.float32),
         },
-        lambda stream, b: quantize(stream, b["x"], out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"])),
+        lambda stream, b: quantize(stream, b["x"], out=rows_of(b)),
         grid_limit=grid_limit,
     )
     expected = oracle.exact(x)

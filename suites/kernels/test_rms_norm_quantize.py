@@ -7,11 +7,10 @@ import pytest
 
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
-from engine.ops.quantize import Quantized
 from engine.ops.rms_norm_quantize import MANY, rms_norm_quantize
 from reference.ops import rms_norm_quantize as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, run, values
-from suites.kernels.quantized import assert_same_quantized, outputs
+from suites.kernels.quantized import assert_same_quantized, outputs, rows_of
 
 EPS = 1e-6
 SHAPES = ((1, 32), (1, 4096), (3, 96), (2, 704), (5, 288), (2, 4128), (1, 8224), (3, 12288))
@@ -22,9 +21,7 @@ def _check(device: Device, x: F32, weight: F32, *, grid_limit: int | None = None
         device,
         {"x": x, "weight": weight},
         outputs(*x.shape),
-        lambda stream, b: rms_norm_quantize(
-            stream, b["x"], b["weight"], eps=EPS, out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"])
-        ),
+        lambda stream, b: rms_norm_quantize(stream, b["x"], b["weight"], eps=EPS, out=rows_of(b)),
         grid_limit=grid_limit,
     )
     assert_same_quantized(results, oracle.exact(x, weight, eps=EPS), f"rms_norm_quantize {x.shape}")

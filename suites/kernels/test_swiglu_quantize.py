@@ -7,11 +7,11 @@ import pytest
 
 from engine.device import Device, LaunchError
 from engine.devices.host import HostDevice
-from engine.ops.quantize import MANY, Quantized
+from engine.ops.quantize import MANY
 from engine.ops.swiglu_quantize import swiglu_quantize
 from reference.ops import swiglu_quantize as oracle
 from suites.kernels.cases import F32, GRIDS, KINDS, Kind, run, values
-from suites.kernels.quantized import assert_same_quantized, outputs
+from suites.kernels.quantized import assert_same_quantized, outputs, rows_of
 
 SHAPES = ((1, 32), (1, 4096), (3, 96), (2, 704), (5, 288), (19, 1056), (3, 12288))
 
@@ -21,9 +21,7 @@ def _check(device: Device, gate: F32, up: F32, *, grid_limit: int | None = None)
         device,
         {"gate": gate, "up": up},
         outputs(*gate.shape),
-        lambda stream, b: swiglu_quantize(
-            stream, b["gate"], b["up"], out=Quantized(codes=b["codes"], scales=b["scales"], sums=b["sums"])
-        ),
+        lambda stream, b: swiglu_quantize(stream, b["gate"], b["up"], out=rows_of(b)),
         grid_limit=grid_limit,
     )
     assert_same_quantized(results, oracle.exact(gate, up), f"swiglu_quantize {gate.shape}")
